@@ -28,10 +28,11 @@ def doctor(
         for name, value in checks():
             typer.echo(f"{name:24}{value}")
         return
+    from dataclasses import asdict
     from json import dumps
 
     from medvlp.config.tree import load_config
     from medvlp.runs.plan import plan as planned
 
     found = planned(load_config(plan, overrides or []), most=gpus)
-    typer.echo(dumps(found.tree(), indent=2) if json else found.text())
+    typer.echo(dumps(asdict(found), indent=2) if json else found.text())

@@ -32,11 +32,11 @@ from medvlp.evaluation.probe_tables import BOTH
 from medvlp.measures._probe_tables import labels_of
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.bundle import check_manifest, save_bundle
-from medvlp.models.card import RESEARCH, SYNTHETIC, ModelCard, fact_list
 from medvlp.runs.adapt_choice import ADAPTERS, Tried, adapters_of, choose_adapter, fittable, folds_of
 from medvlp.runs.adapt_data import Films, data_of, read_films
 from medvlp.runs.evaluate import EvaluationRun, evaluate, leaks_of, open_evaluation
 from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.runs.release import release_card
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 
 logger = logging.getLogger(__name__)
@@ -217,29 +217,16 @@ def _release(
         knows_base=base.seen is not None,
     )
     gate = learn_gate(splits, GateConfig(), base.model.vision_kind)
-    synthetic = bool(base.provenance.get("synthetic"))
-    card = ModelCard(
-        name="Model card",
+    areas = ", ".join(f"{each.name} {each.macro:.3f}" for each in tried)
+    card = release_card(
+        bundle.provenance,
+        what=f"{answer.title.removesuffix(f', {BOTH}')} on the frozen features of a released model, fitted to "
+        f"{len(table.patients)} films of {len(set(table.patients))} patients"
+        f"{', whose features and labels it holds' if 'keys' in answer.tensors else ''}.",
+        labels=answer.labels,
+        chosen=f"Mean AUROC on {options.folds} folds of the training patients: {areas}",
         prompted=any(each.prompts for each in evaluation.answers.values()),
-        synthetic=synthetic,
-        sections=[
-            ("Use", f"{SYNTHETIC if synthetic else ''}\n\n{RESEARCH}"),
-            (
-                "What it is",
-                f"{answer.title.removesuffix(f', {BOTH}')} on the frozen features of a released model, fitted to "
-                f"{len(table.patients)} films of {len(set(table.patients))} patients"
-                f"{', whose features and labels it holds' if 'keys' in answer.tensors else ''}.",
-            ),
-            ("What it is asked for", ", ".join(n.replace("_", " ") for n in answer.labels)),
-            (
-                "How it was chosen",
-                f"Mean AUROC on {options.folds} folds of the training patients: "
-                + ", ".join(f"{each.name} {each.macro:.3f}" for each in tried),
-            ),
-            ("Limits", str(bundle.provenance.get("split_flaw", ""))),
-            ("Where it comes from", fact_list(bundle.provenance)),
-        ],
-    ).text()
+    )
     save_bundle(options.out / "bundle", replace(bundle, seen=seen, gate=gate, card=card))
     rows = [
         {"name": n.name, "macro": n.macro, "auroc": dict(n.folded.answer.validation_auroc), "seconds": n.seconds}

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from medvlp.adaptation._adapter import Adapted, Adapter, Folded
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import ConfigError, UserError, did_you_mean
-from medvlp.core.files import make_folder, written_whole
+from medvlp.core.files import written_whole
 from medvlp.core.provenance import code_hash, hash_of
 from medvlp.core.registry import available, build, component
 from medvlp.data.manifest import Manifest
@@ -105,9 +105,9 @@ def choose_adapter(
     folds: np.ndarray,
     bank: Mapping[str, np.ndarray],
     *,
+    folder: Path,
     names: tuple[str, ...] = ADAPTERS,
     until: float = float("inf"),
-    folder: Path | None = None,
 ) -> tuple[Tried, tuple[Tried, ...]]:
     """Return the adapter with the best mean AUROC over folds pooled, the first of equal ones, and all that were tried.
 
@@ -115,9 +115,9 @@ def choose_adapter(
         table: of training patients.
         folds: (N,) of its rows.
         bank: finding -> text vector; adapters that start from words are left out where one is missing.
+        folder: in which each is stored once it is tried, and found again.
         names: components of `medvlp.adaptation`, in the order in which they are tried.
         until: moment of `time.monotonic` after which none is begun; the first always is.
-        folder: in which each is stored once it is tried, and found again.
 
     Raises:
         UserError: see `fittable`.
@@ -135,12 +135,7 @@ def choose_adapter(
 
 
 def _tried(
-    name: str,
-    adapter: Adapter,
-    table: ProbeTable,
-    folds: np.ndarray,
-    bank: Mapping[str, np.ndarray],
-    folder: Path | None,
+    name: str, adapter: Adapter, table: ProbeTable, folds: np.ndarray, bank: Mapping[str, np.ndarray], folder: Path
 ) -> Tried:
     """Try one, or take it from where it is stored."""
     began = time.monotonic()
@@ -149,21 +144,18 @@ def _tried(
         n: hashlib.sha256(np.ascontiguousarray(v, dtype=np.float64).tobytes()).hexdigest() for n, v in arrays.items()
     }
     key = hash_of([name, hashes, code_hash("adaptation", "evaluation", "models")])
-    path = None if folder is None else folder / f"{name}-{key}.safetensors"
-    if path is None or not path.is_file():
-        folded = adapter.fit_folds(table, folds, bank)
-        seconds = time.monotonic() - began
-        if path is not None:
-            make_folder(path.parent)
-            own = {f"tensor/{n}": np.asarray(v, order="C") for n, v in folded.answer.tensors.items()}
-            own |= {f"score/{n}": np.asarray(v, order="C") for n, v in folded.scores.items()}
-            answer = folded.answer
-            facts = {"chosen": dict(answer.chosen), "auroc": dict(answer.validation_auroc), "seconds": seconds}
-            facts |= {"labels": list(answer.labels), "left_out": dict(answer.left_out)}
-            with written_whole(path) as temporary:
-                save_file(own, temporary, metadata={"facts": json.dumps(facts)})
-    else:
+    path = folder / f"{name}-{key}.safetensors"
+    if path.is_file():
         folded, seconds = _stored(adapter, path)
+    else:
+        folded = adapter.fit_folds(table, folds, bank)
+        answer, seconds = folded.answer, time.monotonic() - began
+        own = {f"tensor/{n}": np.asarray(v, order="C") for n, v in answer.tensors.items()}
+        own |= {f"score/{n}": np.asarray(v, order="C") for n, v in folded.scores.items()}
+        facts = {"chosen": dict(answer.chosen), "auroc": dict(answer.validation_auroc), "seconds": seconds}
+        facts |= {"labels": list(answer.labels), "left_out": dict(answer.left_out)}
+        with written_whole(path) as temporary:
+            save_file(own, temporary, metadata={"facts": json.dumps(facts)})
     values = [v for v in folded.answer.validation_auroc.values() if np.isfinite(v)]
     return Tried(name, folded, float(np.mean(values)) if values else 0.5, seconds)
 

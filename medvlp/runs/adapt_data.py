@@ -19,7 +19,7 @@ from medvlp.data.grouping import with_patients
 from medvlp.data.layouts._files import finding_name
 from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
-from medvlp.data.quarantine import Quarantined, write_quarantine
+from medvlp.data.quarantine import write_quarantine
 from medvlp.data.readable import look_through
 from medvlp.data.spellings import notes_of
 from medvlp.data.text_table import read_table
@@ -38,20 +38,17 @@ class Films:
     Attributes:
         manifest: Parquet file of the readable films.
         findings: finding -> patients with it and patients without.
-        quarantined: films that cannot be read.
         split: whether the table says which part each film is in.
     """
 
     manifest: Path
     findings: dict[str, tuple[int, int]]
-    quarantined: tuple[Quarantined, ...]
     split: bool
 
 
 def read_films(
-    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, field: str = "image",
-    cache: Cache | None = None,
-) -> Films:  # fmt: skip
+    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, field: str = "image"
+) -> Films:
     """Read a table of films and every file that it names.
 
     Args:
@@ -106,14 +103,14 @@ def read_films(
         logger.info(sentence)
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
-        survey = look_through(manifest, cache=cache or Cache.default(), workers=workers, progress=tell)
+        survey = look_through(manifest, cache=Cache.default(), workers=workers, progress=tell)
     listed = out.with_suffix(".quarantine.csv")
     write_quarantine(listed, survey.quarantined)
     survey.manifest.save(out)
     if survey.quarantined:
         logger.info(f"{len(survey.quarantined)} films cannot be read; they are listed in {listed}.")
     found = {name.removeprefix("label."): _patients(survey.manifest, name) for name in manifest.names_of("label")}
-    return Films(out, found, survey.quarantined, split)
+    return Films(out, found, split)
 
 
 def _patients(manifest: Manifest, label: str) -> tuple[int, int]:

@@ -316,16 +316,6 @@ def _heads_of(phase: Mapping[str, Objective], *, where: str) -> dict[str, HeadSp
     return found
 
 
-def build_phases(
-    config: RunConfig, parts: Parts, loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]]
-) -> list[PhasePlan]:
-    """Put the recipe together; `loaders` gives, for a phase and its words, what starts a loader at samples seen.
-
-    Words are asked for when a loader starts: surgery may have given the model another tokenizer by then.
-    """
-    return [_phase_plan(config, parts, at, loaders) for at in range(len(config.phases))]
-
-
 def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Parts) -> Words:
     """Return which tokenizers a phase needs the ids of, by field of texts: its model's, and those of its teachers."""
     passes = [parts.states[refresh.state].refresh_needs() for refresh in phase.refresh]
@@ -343,12 +333,16 @@ def _words_of(phase: PhaseConfig, objectives: Mapping[str, Objective], parts: Pa
     return {view: tuple(words.values()) for view, words in found.items()}
 
 
-def _phase_plan(
+def phase_plan(
     config: RunConfig,
     parts: Parts,
     at: int,
     loaders: Callable[[PhaseConfig, Callable[[], Words]], Callable[[int], Loader]],
 ) -> PhasePlan:
+    """Put a phase together; `loaders` gives, for a phase and its words, what starts a loader at samples seen.
+
+    Words are asked for when a loader starts: surgery may have given the model another tokenizer by then.
+    """
     phase = config.phases[at]
     loader = loaders(phase, partial(_words_of, phase, parts.objectives[at], parts))
     follows = str(sampler_of(config, phase).get("state") or "")

@@ -66,6 +66,8 @@ def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -
     options = config.gate
     if rate is not None:
         options = checked(GateConfig, {**options.model_dump(), "rate": rate}, source="--rate")
+    if options.rate == 0 or bundle.model.vision_kind != "image":
+        raise DataError(f"{run}: Only models of images have a gate, and its rate must be above 0.")
     manifest = open_manifest(config.data)
     shown = {"train": manifest, "validate": manifest.where(config.evaluation.where)}
     there = set(manifest.column("split").tolist())
@@ -74,24 +76,18 @@ def add_gate(run: Path, *, out: Path | None = None, rate: float | None = None) -
         for name, table in shown.items()
         if name in there
     }
-    gate: Gate | str = "Only models of images have a gate, and its rate must be above 0."
-    if options.rate != 0 and bundle.model.vision_kind == "image":
-        gate = _gate_or_why(splits, options)
+    gate = _gate_or_why(splits, options)
     if isinstance(gate, str):
         raise DataError(f"{run}: {gate}")
     save_bundle(out or run / "bundle", replace(bundle, gate=gate))
     return gate
 
 
-def modalities_of(prepared: Prepared, most: int = 20) -> list[str]:
-    """Return what at most so many pictures' DICOM files, evenly over the records, say of their modality."""
-    manifest, found = prepared.manifest, set()
-    rows = _shown(prepared) if "image" in manifest else np.zeros(0, np.int64)
-    for place in np.linspace(0, len(rows) - 1, num=min(len(rows), most)).round().astype(int):
-        path = manifest.path(int(rows[place]))
-        if path is not None:
-            found.add(str(read_image(path).meta.get("Modality", "")))
-    return sorted(found - {""})
+def modalities_of(prepared: Prepared) -> list[str]:
+    """Return what at most 20 pictures' DICOM files, evenly over the records, say of their modality."""
+    manifest = prepared.manifest
+    paths = (manifest.path(row) for row in _evenly(_shown(prepared), 20)) if "image" in manifest else ()
+    return sorted({str(read_image(path).meta.get("Modality", "")) for path in paths if path is not None} - {""})
 
 
 def _shown(prepared: Prepared) -> np.ndarray:
@@ -104,8 +100,11 @@ def _shown(prepared: Prepared) -> np.ndarray:
 
 def _images(prepared: Prepared, rows: np.ndarray, most: int) -> Iterator[Tensor]:
     """Yield at most so many pictures, evenly over the records."""
-    count = min(len(rows), most)
-    for place in np.linspace(0, len(rows) - 1, num=count).round().astype(int):
-        pixels = prepared.sample(int(rows[place])).fields.get("image")
+    for row in _evenly(rows, most):
+        pixels = prepared.sample(row).fields.get("image")
         if isinstance(pixels, Tensor):
             yield pixels
+
+
+def _evenly(rows: np.ndarray, most: int) -> list[int]:
+    return rows[np.linspace(0, len(rows) - 1, num=min(len(rows), most)).round().astype(int)].tolist()

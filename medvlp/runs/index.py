@@ -111,7 +111,8 @@ def index_to_files(
     """
     check_manifest_name(out)
     page = None if page is None else page / f"{out.stem}.html" if page.suffix != ".html" else page
-    check_outputs([out, *([] if page is None else [page])], inputs=[])
+    table, left = out.with_suffix(".quarantine.csv"), out.with_suffix(".left_out.csv")
+    check_outputs([out, table, left, *([] if page is None else [page])], inputs=[])
     manifest = index_cohort(name, root, options, workers=workers)
     surveyed = None
     if survey:
@@ -128,9 +129,8 @@ def index_to_files(
         write_text(
             page, render_cohort(cohort_page(manifest, title=root.resolve().name, card=card_of(name), looked=surveyed))
         )
-    table = out.with_suffix(".quarantine.csv")
     write_quarantine(table, quarantined)
-    gone, left = left_out(manifest), out.with_suffix(".left_out.csv")
+    gone = left_out(manifest)
     write_left_out(left, gone)
     manifest.save(out)
     return Indexed(

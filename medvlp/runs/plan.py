@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,10 +76,6 @@ class TrainingPlan:
         end = f"the way of {self.gradients / 1e6:.1f} MB of gradients a step between processes."
         lines.append(f"Hours are without validation, checkpoints and {end}")
         return "\n".join([*lines, "Memory is that of training.parallel=ddp, whichever is set."])
-
-    def tree(self) -> dict[str, object]:
-        """Return it as plain data."""
-        return asdict(self)
 
 
 def plan(config: RunConfig, *, most: int = 1) -> TrainingPlan:

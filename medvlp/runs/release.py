@@ -72,7 +72,6 @@ def origin_of(start: Path | None) -> dict[str, object]:
 
 def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], answers: Mapping[str, Declared]) -> str:
     """Return the card of a trained model; a number of held-out cases is an evaluation's to add (`medvlp report`)."""
-    synthetic = bool(bundle.provenance["synthetic"])
     best = "not measured" if outcome.best_value is None else f"{outcome.best_value:.4f}"
     made_of = [tree["model"].get(part) for part in ("vision", "stack", "text")]
     towers = [str(part.get("architecture") or part["name"]) for part in made_of if isinstance(part, Mapping)]
@@ -80,16 +79,30 @@ def training_card(bundle: Bundle, outcome: Outcome, tree: Mapping[str, Any], ans
     objectives = dict.fromkeys(str(each["name"]) for phase in tree["phases"] for each in phase["objectives"])
     given = bundle.provenance.get("start_licence")
     owed = "" if given is None else f" Licence of the weights that training started from: {given}."
+    return release_card(
+        bundle.provenance,
+        what=f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}.{owed}",
+        labels=bundle.labels,
+        chosen=f"Best validation metric: {best} (of the validation split, by which it was chosen).",
+        prompted=any(each.answer.prompts for each in answers.values()),
+    )
+
+
+def release_card(
+    provenance: Mapping[str, Any], *, what: str, labels: Sequence[str], chosen: str, prompted: bool
+) -> str:
+    """Return the card of a bundle: what it is, what it is asked for and how it was chosen, in Markdown."""
+    synthetic = bool(provenance.get("synthetic"))
     return ModelCard(
         name="Model card",
-        prompted=any(each.answer.prompts for each in answers.values()),
+        prompted=prompted,
         synthetic=synthetic,
         sections=[
             ("Use", f"{SYNTHETIC if synthetic else ''}\n\n{RESEARCH}"),
-            ("What it is", f"{kind} of {' and '.join(towers)}, trained by {', '.join(objectives)}.{owed}"),
-            ("What it is asked for", ", ".join(label.replace("_", " ") for label in bundle.labels)),
-            ("How it was chosen", f"Best validation metric: {best} (of the validation split, by which it was chosen)."),
-            ("Limits", str(bundle.provenance.get("split_flaw", ""))),
-            ("Where it comes from", fact_list(bundle.provenance)),
+            ("What it is", what),
+            ("What it is asked for", ", ".join(label.replace("_", " ") for label in labels)),
+            ("How it was chosen", chosen),
+            ("Limits", str(provenance.get("split_flaw", ""))),
+            ("Where it comes from", fact_list(provenance)),
         ],
     ).text()

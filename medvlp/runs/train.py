@@ -41,7 +41,7 @@ from medvlp.measures._points import first_choice
 from medvlp.models.architectures._remembered import Remembered
 from medvlp.models.architectures._towers import TowerModel
 from medvlp.models.bundle import Bundle, check_manifest, load_seen, save_bundle, save_patches
-from medvlp.runs.build import Parts, Words, build_banks, build_parts, build_phases, open_tokenizer, path_of, save_words
+from medvlp.runs.build import Parts, Words, build_banks, build_parts, open_tokenizer, path_of, phase_plan, save_words
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
@@ -55,7 +55,7 @@ from medvlp.training._batch_norm import tracking_norms
 from medvlp.training.averaging import take_averages
 from medvlp.training.checkpoints import complete_weights, load_checkpoint, load_weights, refuse_other_recipe
 from medvlp.training.distributed import processes
-from medvlp.training.precision import Precision, choose_precision
+from medvlp.training.precision import choose_precision
 from medvlp.training.setup import Outcome, Setup
 from medvlp.training.task import make_plan
 from medvlp.training.tracking import Tracking
@@ -218,14 +218,15 @@ class Built:
         self.choose = config.evaluation.choose or first_choice(answers, self._fields, options=measures) or ""
         if self.choose and self.choose != config.evaluation.choose and "validate" in self.splits:
             logger.info(f"The best checkpoint is chosen by {self.choose}: the first metric of what the recipe teaches.")
-        self.setup = self._setup(self._precision)
+        watched = self.splits.get("validate")
+        self.setup = self._setup(None if watched is None else Validator(watched, answers, measures=measures))
 
     def _open(self, split: str, where: Mapping[str, object]) -> Prepared:
         chosen = self.manifest.where(where) if where else self.manifest
         workers = self.config.training.workers
         return open_split(chosen, split, prefix=self.config.data.prefix, data=self.config.data, workers=workers)
 
-    def _setup(self, precision: Precision) -> Setup:
+    def _setup(self, validate: Validator | None) -> Setup:
         config, states = self.config, dict(self.parts.states)
         released = None
         if config.training.average is not None:
@@ -237,25 +238,19 @@ class Built:
             run=self.run,
             model=self.parts.model,
             states=states,
-            phases=build_phases(config, self.parts, self._loaders),
+            phases=[phase_plan(config, self.parts, at, self._loaders) for at in range(len(config.phases))],
             options=config.training,
             seed=config.seed,
-            precision=precision,
+            precision=self._precision,
             recipe=self.recipe,
             data=self.splits["train"].manifest.hash,
-            validate=self._validator(),
+            validate=validate,
             choose=self.choose,
             asked=config.evaluation.choose is not None,
             feature_pass=self._features,
             released=released,
             tracking=self.tracking,
         )
-
-    def _validator(self) -> Validator | None:
-        if "validate" not in self.splits:
-            return None
-        answers = {name: each.answer for name, each in self.parts.answers.items()}
-        return Validator(self.splits["validate"], answers, measures=self.config.evaluation.measures)
 
     def _loaders(self, phase: PhaseConfig, words: Callable[[], Words]) -> Callable[[int], Loader]:
         train = self._open("train", phase.where) if phase.where else self.splits["train"]

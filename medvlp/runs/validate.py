@@ -32,20 +32,15 @@ class Validator:
     def __call__(self, model: Model, samples_seen: int) -> dict[str, float]:
         """Return ``ANSWER/METRIC[/LABEL]``; what the data or the model lacks is left out."""
         manifest = self._prepared.manifest
-        asks = {name: ask_of(answer, manifest) for name, answer in self._answers.items()}
-        there = {*manifest.names, *(view for view in (model.vision_kind,) if manifest.file_columns)}
-        chosen = {
-            name: answer
-            for name, answer in self._answers.items()
-            if asks[name] is not None and {key.view for key in answer.needs(model)} <= there and manifest.file_columns
-        }
-        found: dict[str, float] = {}
-        needs = needs_of(chosen.values(), model)
+        there, found = {*manifest.names, model.vision_kind}, dict[str, float]()
+        chosen = [
+            (name, answer, ask)
+            for name, answer in (self._answers.items() if manifest.file_columns else ())
+            if (ask := ask_of(answer, manifest)) is not None and {key.view for key in answer.needs(model)} <= there
+        ]
+        needs = needs_of([answer for _, answer, _ in chosen], model)
         table = feature_pass(model, in_order(self._prepared), needs) if needs else None
-        for name, answer in chosen.items():
-            ask = asks[name]
-            if ask is None:
-                continue
+        for name, answer, ask in chosen:
             cohort = manifest
             if table is not None and not answer.streams:
                 some = table

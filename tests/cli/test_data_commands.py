@@ -177,6 +177,15 @@ def test_tables_only_opens_no_file(cli: Cli, films: Path, tmp_path: Path) -> Non
     assert "quarantined" not in Manifest.load(out).meta
 
 
+def test_a_folder_in_the_place_of_a_table_of_the_index_is_told_before_anything_is_written(
+    cli: Cli, films: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "m.quarantine.csv").mkdir()
+    told = cli("data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS).refused()
+    assert "m.quarantine.csv is a folder: name a file to write" in told
+    assert not (tmp_path / "m.html").exists()
+
+
 def test_the_page_goes_where_it_is_asked_for(cli: Cli, films: Path, tmp_path: Path) -> None:
     words = ["data", "index", "csv", films, "--out", tmp_path / "m.parquet", COLUMNS, "--no-survey"]
     assert "Open" not in cli(*words, "--no-page").out

@@ -404,18 +404,18 @@ def test_two_adaptations_do_not_write_one_folder(folder: Path, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".adaptation.lock"]
 
 
-def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest() -> None:
+def test_over_the_minutes_the_first_is_still_tried_and_equal_ones_go_to_the_cheapest(tmp_path: Path) -> None:
     table: ProbeTable = gaussians(0, rows=90, apart=40.0)
     with messages() as told:
-        chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, until=0.0)
+        chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, folder=tmp_path, until=0.0)
     assert [each.name for each in tried] == ["linear"] == [chosen.name]
     assert [line for line in told if "the minutes are over" in line] == [
         f"{name}: not tried, the minutes are over." for name in ADAPTERS if name not in ("linear", "ensemble")
     ]
     assert "ensemble: not tried, it starts from words, by which the model does not tell every finding." in told
     with pytest.raises(UserError, match="None of the adapters asked for can be fitted: they start from words"):
-        choose_adapter(table, np.arange(90) % 3, {}, names=("ensemble", "grip"))
-    chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, names=("gda", "linear"))
+        choose_adapter(table, np.arange(90) % 3, {}, folder=tmp_path, names=("ensemble", "grip"))
+    chosen, tried = choose_adapter(table, np.arange(90) % 3, {}, folder=tmp_path, names=("gda", "linear"))
     assert {each.macro for each in tried} == {1.0}
     assert chosen.name == "gda"
 
