@@ -150,9 +150,10 @@ def _check_answer(options: object, *, where: str) -> None:
     own = {key: value for key, value in options.items() if key != "name"}
     try:
         model = schema("answers", str(name))
-        model.model_validate(own)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+    try:
+        model.model_validate(own)
     except ValidationError as error:
         if faults := validation_sentences(error, where=where, model=model, lacking=False):
             raise ConfigError(" ".join(faults)) from None
