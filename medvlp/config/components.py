@@ -77,7 +77,10 @@ def weight_of(value: object, *, where: str) -> Number:
 
 def component_faults(tree: Mapping[str, object], error: ValidationError) -> list[str]:
     """Return a sentence for each fault of components of a tree that has faults of its own elsewhere."""
-    return fill_components(deepcopy(dict(tree)), wrong=[fault["loc"] for fault in error.errors()])
+    tree = deepcopy(dict(tree))
+    if isinstance(tree.get("model"), str):  # what is judged may be a bundle's folder
+        del tree["model"]
+    return fill_components(tree, wrong=[fault["loc"] for fault in error.errors()])
 
 
 def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> list[str]:

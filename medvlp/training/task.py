@@ -32,7 +32,6 @@ from torch.nn.parallel import DistributedDataParallel
 from medvlp.core import collectives
 from medvlp.core.context import Context
 from medvlp.core.encoded import Encoded
-from medvlp.core.errors import ConfigError
 from medvlp.core.fields import parse_field
 from medvlp.core.keys import Key, Plan
 from medvlp.core.parts import collect_parts
@@ -146,10 +145,8 @@ class Task(nn.Module):
                 return self._backward(batch, weights, samples_seen, asked)
 
     def _backward(self, batch: Batch, weights: Mapping[str, float], samples_seen: int, asked: bool) -> StepLog:
-        for name, state in self.states.items():
+        for state in self.states.values():
             batch = state.extend(batch)
-            if lost := [field for field in state.fields() if field not in batch]:  # else it would be taken for missing
-                raise ConfigError(f"State {name!r} names {lost[0]!r} in fields(): let its extend() give that.")
         batch = with_planned(batch, self.plan.fields)
         for view in self.batch_views:
             batch = view(batch, seed=self.seed)

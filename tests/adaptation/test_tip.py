@@ -147,8 +147,8 @@ def test_training_a_residual_fits_better_and_keeps_the_words() -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"name": "tip", "sharpness": [0.0]}, r"probe.sharpness.0 is 0.0: input should be greater than 0"),
-        ({"name": "tip_tuned", "epochs": [-1]}, r"probe.epochs.0 is -1: input should be greater than or equal to 0"),
+        ({"name": "tip", "sharpness": [0.0]}, r"probe.sharpness\[0\] is 0.0: input should be greater than 0"),
+        ({"name": "tip_tuned", "epochs": [-1]}, r"probe.epochs\[0\] is -1: input should be greater than or equal to 0"),
         ({"name": "residual", "ratios": []}, r"probe.ratios is \[\]: tuple should have at least 1 item"),
     ],
 )

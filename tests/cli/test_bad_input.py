@@ -87,7 +87,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
     [
         (["trainning.batch=4"], "trainning is not a known key: did you mean 'training'?"),
         (["training.btach=4"], "training.btach is not a known key: did you mean 'batch'?"),
-        (["phases.0.untill=4"], "phases.0.untill is not a known key: did you mean 'until'?"),
+        (["phases.0.untill=4"], "phases[0].untill is not a known key: did you mean 'until'?"),
         (["training.batch=many"], "training.batch is 'many': input should be a valid integer"),
         (["training.batch=0"], "training.batch is 0: input should be greater than 0"),
         (["data.split={train: 1, tset: 0}"], "data.split.tset"),
@@ -146,7 +146,7 @@ def test_several_faults_are_told_at_once_with_their_paths(cli: Cli, config: Path
     for path in (
         "seed is -1",
         "training.batch is 'x'",
-        "phases.0.until is 0",
+        "phases[0].until is 0",
         "dta is not a known",
         "optimiser.rate is",
     ):

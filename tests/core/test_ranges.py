@@ -84,7 +84,7 @@ def test_a_ramp_arrives_behind_where_it_begins() -> None:
     [
         ({"points": ["sens_0.9"]}, "There is no rule 'sens_0.9' for an operating point: use youden"),
         ({"points": ["sensitivity_90"]}, "'sensitivity_90' asks for 90: a share above 0 up to 1"),
-        ({"prevalences": [5]}, "prevalences.0 is 5: input should be less than 1"),
+        ({"prevalences": [5]}, r"prevalences\[0\] is 5: input should be less than 1"),
         ({"decoding": "beam=4"}, "decoding is 'beam=4': .* has no option 'beam': did you mean 'beams'"),
     ],
 )

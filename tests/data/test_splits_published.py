@@ -210,7 +210,7 @@ def test_faults_of_a_draw_are_told() -> None:
     for wrong, told in (
         ({"by": "id", "steps": [{"of": "rest", "into": ["a", "b"], "second": 1, "seed": 0}]}, "a step cuts 'rest'"),
         ({"steps": [{"into": ["a", "b"], "second": 1, "seed": 0}]}, "give file or by"),
-        ({"by": "id", "steps": [{"into": ["a", "b"], "seed": 0}]}, r"steps\.0\.second"),
+        ({"by": "id", "steps": [{"into": ["a", "b"], "seed": 0}]}, r"steps\[0\]\.second"),
     ):
         with pytest.raises(DataError, match=told):
             read_draw(wrong, where="x")

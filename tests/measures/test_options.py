@@ -61,7 +61,7 @@ def test_an_entry_changes_adds_or_removes() -> None:
         ),
         (
             {"few_shot": {"shots": [0]}},
-            "evaluation.measures.few_shot.shots.0 is 0: input should be greater than or equal",
+            r"evaluation.measures.few_shot.shots\[0\] is 0: input should be greater than or equal",
         ),
         ({"attributes": {}}, "evaluation.measures.attributes.columns is missing: give it a value"),
         (

@@ -61,9 +61,6 @@ class Careless(State):
     def needs(self) -> Any:
         return {"image/embedding"} if self.promise == "keys" else frozenset()
 
-    def fields(self) -> tuple[str, ...]:
-        return ("number.mine",) if self.promise == "fields" else ()
-
     def state_dict(self) -> Any:
         return {"seen": 3 if self.promise == "tensors" else torch.tensor(3)}
 
@@ -167,7 +164,6 @@ def test_what_an_objective_reads_and_does_not_need_is_refused_at_its_first_step(
     [
         ({"states": {"a": {"name": "careless", "promise": "keys"}}}, r"states\.a: 'careless' needs {'image.*, no keys"),
         ({"states": {"a": {"name": "careless", "promise": "tensors"}}}, r"states\.a: 'careless' cannot be saved: let"),
-        ({"states": {"a": {"name": "careless", "promise": "fields"}}}, r"State 'a' names 'number\.mine' in fields\(\)"),
         (
             {"objectives": [{"name": "headed", "classes": n, "as": f"of{n}"} for n in (2, 3)]},
             r"phases\[0\]: objective 'of3' declares the head 'mine' as {.*'classes': 3.*}, and another as {",
@@ -181,7 +177,7 @@ def test_what_an_objective_reads_and_does_not_need_is_refused_at_its_first_step(
 def test_a_part_that_breaks_a_promise_of_its_kind_is_refused_before_anything_is_trained(
     more: dict[str, Any], sentence: str, tiny_cohort: CohortSummary, tmp_path: Path
 ) -> None:
-    """Each was taken: as missing values, as one of two heads, as pixels 255 times as bright, or until it was saved."""
+    """Each was taken: as one of two heads, as pixels 255 times as bright, or until it was saved."""
     tree: dict[str, Any] = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
     tree["states"] = more.get("states", {})
     tree["phases"][0]["objectives"] = more.get("objectives", ["clip"])

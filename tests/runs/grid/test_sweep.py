@@ -301,7 +301,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     (
         "unknown key of a value",
         {"axes": {"rate": [{"lable": "x"}]}},
-        r"axes\.rate\.0\.lable is not a known key: .*label",
+        r"axes\.rate\[0\]\.lable is not a known key: .*label",
     ),
     (
         "same label",
