@@ -86,8 +86,12 @@ def finished_cells(sweep: str | Path, words: Sequence[str], out: Path) -> list[S
 
 
 def judged(result: Result) -> str:
-    """Return a hash of who is judged by which labels; a manifest's own also holds columns that a method asks for."""
-    counts = [(row.label, row.counts.n, row.counts.positives) for row in result.metrics if row.metric == "auroc"]
+    """Return a hash of who is judged by which labels; a manifest's own also holds columns that a method asks for.
+
+    Means over findings do not enter: what stands as their n has changed, and the patients had not.
+    """
+    rows = [row for row in result.metrics if row.metric == "auroc" and row.label not in ("macro", "weighted", "micro")]
+    counts = [(row.label, row.counts.n, row.counts.positives) for row in rows]
     return hash_of([result.split, sorted(set(counts), key=str)])
 
 

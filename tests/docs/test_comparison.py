@@ -87,9 +87,11 @@ def test_finished_cells_are_merged_once_and_another_configuration_replaces_its_o
 
 
 def test_cells_are_of_one_hospital_where_the_same_patients_are_judged_by_the_same_labels() -> None:
-    one = replace(outcome("zero_shot", "auroc", "macro", 0.7), split="s")
+    one = replace(outcome("zero_shot", "auroc", "effusion", 0.7), split="s")
     assert judged(replace(one, data="a column more")) == judged(one)  # CXR-CLIP pairs each film with the next
     fewer = replace(one.metrics[0], counts=Counts(n=39, patients=30))
+    mean = replace(fewer, label="macro")  # of which n may be another's
+    assert judged(replace(one, metrics=(*one.metrics, mean))) == judged(one)
     assert len({judged(each) for each in (one, replace(one, split="t"), replace(one, metrics=(fewer,)))}) == 3
 
 

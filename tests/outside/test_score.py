@@ -180,5 +180,5 @@ def test_a_run_goes_on_with_what_its_score_has_learnt(run: Path, tiny_cohort: Co
 def test_a_faulty_option_of_a_score_is_one_sentence(tiny_cohort: CohortSummary, tmp_path: Path) -> None:
     tree = tiny_tree(tmp_path / "run", tiny_cohort.root, tmp_path / "cache")
     tree["phases"][0]["objectives"] = [{"name": "clip", "score": {"name": "weighed"}}]
-    with pytest.raises(ConfigError, match=r"score of objective 'clip'\.width is missing: give it a value"):
+    with pytest.raises(ConfigError, match=r"objectives\[0\]\.score\.width is missing: give it a value"):
         train(check_config(tree, source="t"))
