@@ -1,7 +1,7 @@
 """Write the pages of results, and README's small table, from the JSON that is stored beside them.
 
     python docs/_make/results.py
-    python docs/_make/speed_plot.py   # after a change of speed.json
+    python docs/_make/plots.py   # the pictures of speed and of the comparison
 
 A number is edited in ``docs/results/NAME.json`` and nowhere else; ``docs/_make/results/NAME.md.j2`` says how it is
 shown and holds none itself. What a benchmark of ``tests/benchmarks`` printed is pasted there as it is.

@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from statistics import mean
 from types import ModuleType
 
 import pytest
@@ -64,12 +65,25 @@ def test_the_extra_bench_brings_all_that_the_page_of_speed_stands_beside() -> No
 
 def test_the_picture_of_speed_has_the_rows_of_its_page() -> None:
     tables = json.loads((ROOT / "docs/results/speed.json").read_text(encoding="utf-8"))["tables"]
-    names = [name for name, *_ in load(ROOT / "docs" / "_make" / "speed_plot.py").ratios(tables)]
+    names = [name for name, *_ in load(ROOT / "docs" / "_make" / "plots.py").ratios(tables)]
     drawn = (ROOT / "docs/assets/speed.svg").read_text(encoding="utf-8")
-    assert [name for name in names if f">{name}</text>" not in drawn] == [], "run: python docs/_make/speed_plot.py"
+    assert [name for name in names if f">{name}</text>" not in drawn] == [], "run: python docs/_make/plots.py"
     assert len(names) == 2 * len(tables["loss"]["rows"]) + sum(
         len(tables[t]["rows"]) for t in ("losses", "tower", "search")
     )
+
+
+def test_the_picture_of_the_comparison_has_the_methods_of_its_page_and_the_means_of_its_table() -> None:
+    stored = json.loads((ROOT / "docs/results/comparison.json").read_text(encoding="utf-8"))
+    found = load(ROOT / "docs" / "_make" / "plots.py").differences(stored)
+    drawn = (ROOT / "docs/assets/comparison.svg").read_text(encoding="utf-8")
+    assert [name for name in found if f">{name}</text>" not in drawn] == [], "run: python docs/_make/plots.py"
+    columns = stored["tables"]["beside"]["columns"]
+    for method, *row in stored["tables"]["beside"]["rows"]:
+        told = dict(zip(columns[1:], row, strict=True))
+        shown = {"zero-shot AUROC": "zero shot auroc macro", "left of right, AUROC": "laterality auroc left of right"}
+        for name, column in shown.items():
+            assert told[column].startswith(f"{mean(found[method][name]):+.3f}")
 
 
 def intervals(node: object) -> list[dict[str, float]]:
