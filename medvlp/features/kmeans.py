@@ -130,7 +130,7 @@ def nearest_centroids(
 
 def _cut(rows: Tensor, budget: int) -> int:
     """How many rows are worked on together: on a processor few enough to stay in its cache."""
-    return max(1, min(budget, 2**18 if rows.device.type == "cpu" else budget) // max(rows.shape[1], 1))
+    return max(1, min(budget, 2**17 if rows.device.type == "cpu" else budget) // max(rows.shape[1], 1))
 
 
 @dataclass(frozen=True)
