@@ -393,6 +393,8 @@ def test_only_a_place_opens_the_clause_behind_it() -> None:
         ("Non-resolving consolidation.", "stable"),
         ("Pleural effusions have neither increased nor decreased.", "stable"),
         ("The effusion seen on the prior study has not changed.", "stable"),
+        ("There is little change in the right effusion.", "stable"),
+        ("There is neither improvement nor worsening of the edema.", "stable"),
         ("Left effusion, larger than the right.", ""),
         ("Effusions, larger on the right.", ""),
         ("The effusion has increased on the right.", "worse"),

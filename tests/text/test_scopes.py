@@ -365,6 +365,28 @@ STATEMENTS = {
     "Not excluding pneumonia.": {"pneumonia": "uncertain"},
     "One cannot be certain that there is no pneumothorax.": {"pneumothorax": "uncertain"},
     "Scant evidence for pneumonia.": {"pneumonia": "uncertain"},
+    # Denials of a denial
+    "It is not true that there is no effusion.": {"effusion": "present"},
+    "It is not the case that a pneumothorax is absent.": {"pneumothorax": "present"},
+    "It would be wrong to say there is no consolidation.": {"consolidation": "present"},
+    "The earlier statement that there is no fracture is incorrect.": {"fracture": "present"},
+    "There is not no effusion.": {"effusion": "present"},
+    "The left effusion is no longer without loculation.": {"effusion": "present"},
+    "Without evidence of resolved pneumothorax.": {"pneumothorax": "present"},
+    "Contrary to the wet read, there is no pneumothorax.": {"pneumothorax": "absent"},
+    "It cannot be said that there is no pneumothorax.": {"pneumothorax": "uncertain"},
+    "It is not certain that there is no fracture.": {"fracture": "uncertain"},
+    # Doubt said of a clause
+    "It is possible that there is a small effusion.": {"effusion": "uncertain"},
+    "It may be that there is a small effusion.": {"effusion": "uncertain"},
+    "It is unlikely that there is an effusion.": {"effusion": "absent"},
+    "Pneumonia is possible given the left basal opacity.": {"pneumonia": "uncertain", "lung_opacity": "present"},
+    "Age-indeterminate fracture of the right clavicle.": {"clavicle_fracture": "present"},
+    "Radiographs are insensitive for a fracture.": {"fracture": "conditional"},
+    "There used to be a pneumothorax.": {"pneumothorax": "historical"},
+    "There is neither improvement nor worsening of the pneumonia.": {"pneumonia": "present"},
+    "Pneumothorax in neither lung.": {"pneumothorax": "absent"},
+    "No consolidation and only mild edema.": {"consolidation": "absent", "edema": "present"},
 }
 
 
