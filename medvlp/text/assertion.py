@@ -85,7 +85,8 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
         for cue in sorted(found.values, key=lambda cue: cue.reach != "forward"):
             if cue.presence is not None and not reached:  # what may point both ways points back if nothing follows
                 apart = causes | (hedged if cue.reach == "forward" else set())  # "no edema, likely effusion"
-                apart |= {at for at in events if any(found.last < term.first <= term.last < at for term in terms)}
+                denied = {at for at in events if any(found.last < term.first <= term.last < at for term in terms)}
+                apart |= denied | {at for at in events if words[at] != "post" and at > found.last + 1}
                 limits = stops | apart if cue.presence == "absent" else stops
                 reached = _reached(words, found, cue, said, limits, terms)
                 for index in reached:
@@ -314,7 +315,7 @@ def _backward_start(words: list[str], place: int, said: str, stops: set[int]) ->
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
-    passed = word_class("auxiliaries") | ({"-", *SIDES} if said == "none" else set())  # "effusion: right - none"
+    passed = word_class("auxiliaries") | ({"a", "-", *SIDES} if said == "none" else {"a"})  # "effusion: right - none"
     place -= 1
     while place >= 0 and words[place] in passed:
         place -= 1

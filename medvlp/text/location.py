@@ -75,8 +75,8 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Plac
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
             behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
             tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
-            if fact.kind == "severity" and words[fact.at - 1] == "now":  # "large effusion, now small"
-                said[index].pop("severity", None)
+            if fact.kind in ("severity", "change") and words[fact.at - 1] == "now":  # "large effusion, now small"
+                said[index].pop(fact.kind, None)
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
             if place == 0 and fact.kind in _WHERE and fact.value != "lung":
@@ -107,6 +107,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
+            view |= words[found.first - 1 : found.first + 1] == ["or", "both"]  # "atelectasis, edema or both"
             view |= words[0] == "none" and found.last < 4  # "none on the left, effusion on the right"
             if not (beside or graded or verb or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)
@@ -197,6 +198,8 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
         after = []
     develops = fact.kind == "change" and not _EVENTS.isdisjoint(words[at : at + 2]) and "of" in words[at + 1 : at + 3]
     belongs = after and (develops or _modifies(words, at, first) or _is_subject(words, at, first))
+    if before and fact.kind in _WHERE and _is_of_event(words, terms[before[-1]].last + 1, at):
+        return after[:1] if belongs else []
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
     if after and fact.kind in _WHERE and _opens_clause(words, at):
@@ -212,6 +215,12 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     if fact.kind == "side" and before and own and opens and words[last : last + 1] != ["than"]:
         return []  # "nodule in the right lung, left mastectomy"
     return _coordinated(before, words, terms) if before else after[:1]
+
+
+def _is_of_event(words: list[str], start: int, at: int) -> bool:
+    """Return whether a place is that of an event which a finding came after: "effusion post biopsy of the left lung"."""
+    events = (place for place in range(start, at) if words[place] in ("after", "following", "post"))
+    return any("," not in words[place:at] and _ADJECTIVE.search(words[place + 1]) is None for place in events)
 
 
 def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:

@@ -23,8 +23,8 @@ T = TypeVar("T")
 _Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
-    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t\.(?=\s+(?-i:[a-z]))|(?<![\w/])(?:[wc]/[ow]|b/l)(?![\w/])|\d+(?:\.\d+)?"
-    r"|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
+    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t\.(?=\s+(?-i:[a-z]))|(?<!\S)vs\.|(?<![\w/])(?:[wc]/[ow]|b/l)(?![\w/])"
+    r"|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
     re.IGNORECASE,
 )
 _IRREGULAR = {
@@ -34,7 +34,7 @@ _IRREGULAR = {
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
     "c/w": "consistent", "sulci": "sulcus", "nil": "no", "fx": "fracture",
     "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative", "lt.": "lt",
-    "rt.": "rt",
+    "rt.": "rt", "vs.": "versus",
     # British
     "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
     "localised": "localized", "oedema": "edema",

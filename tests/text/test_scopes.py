@@ -386,6 +386,9 @@ STATEMENTS = {
     "There used to be a pneumothorax.": {"pneumothorax": "historical"},
     "There is neither improvement nor worsening of the pneumonia.": {"pneumonia": "present"},
     "Pneumothorax in neither lung.": {"pneumothorax": "absent"},
+    "No complication after placement of a chest tube.": {"chest_tube": "present"},
+    "Pneumonia is a less likely consideration.": {"pneumonia": "uncertain"},
+    "No new post-biopsy pneumothorax.": {"pneumothorax": "absent"},
     "No consolidation and only mild edema.": {"consolidation": "absent", "edema": "present"},
 }
 
