@@ -62,11 +62,15 @@ def training_texts(prepared: Prepared, writers: Sequence[View] = ()) -> Iterator
 
 
 def origin_of(start: Path | None) -> dict[str, object]:
-    """Return whose weights training started from, their licence and citation; those of the first of several starts."""
+    """Return whose weights training started from, their licence and citation; those of the first of several starts.
+
+    Whether any of these starts was trained on synthetic data stays with the model, whatever it is trained on next.
+    """
     known = {} if start is None else load_described(start)["provenance"]
     found = {
         name: known.get(f"start_{name}", known.get(name)) for name in ("release", "package", "licence", "citation")
     }
+    found["synthetic"] = known.get("synthetic") or known.get("start_synthetic") or None
     return {f"start_{name}": value for name, value in found.items() if value is not None}
 
 

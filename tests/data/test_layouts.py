@@ -22,6 +22,7 @@ from medvlp.data.oddities import oddities
 from medvlp.data.readable import left_out
 from medvlp.data.splits.patient import by_patient
 from medvlp.io import read_image
+from medvlp.phantom.cohort import CohortSummary
 from tests.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
@@ -152,6 +153,19 @@ def test_a_patient_id_is_one_patient_within_its_issuer(layout: str, tmp_path: Pa
     assert [unsaid, *eight] == [pseudonym(each, key, prefix="p") for each in ("7", "8", "8")]
     assert not nobody
     assert not none
+
+
+@pytest.mark.parametrize("written", [None, b"[1]", b"\xff", b'{"synthetic": false}'])
+def test_a_synthetic_hospital_is_called_so_by_whatever_layout_reads_it(
+    tiny_cohort: CohortSummary, hospital: Path, tmp_path: Path, written: bytes | None
+) -> None:
+    joined = {"images": "dicom", "key_file": str(tmp_path / "key")}
+    listed = {"table": "reports.csv", "columns": {"text": "Report", "patient_id": "PatientID"}}
+    for layout, options in (("hospital", joined), ("csv", listed), ("image_folder", {}), ("phantom", {})):
+        assert index_cohort(layout, tiny_cohort.root, options).meta["synthetic"] is True, layout
+    if written is not None:
+        (hospital / "cohort.json").write_bytes(written)
+    assert "synthetic" not in index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")}).meta
 
 
 def test_workers_and_progress_do_not_change_the_index(hospital: Path, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_stored_numbers_say_what_measured_them_and_on_what(path: Path) -> None:
         assert row["low"] <= row["value"] <= row["high"]
 
 
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_numbers_of_synthetic_patients_say_that_they_are(path: Path) -> None:
+    page = path.with_suffix(".md").read_text(encoding="utf-8").lower()
+    timed = path.stem == "speed"  # seconds are those of any picture
+    assert timed or not re.search("phantom|quick start", page.replace("no phantoms", "")) or "synthetic" in page
+
+
 def test_the_extra_bench_brings_all_that_the_page_of_speed_stands_beside() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     brought = {

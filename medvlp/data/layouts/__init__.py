@@ -50,4 +50,7 @@ def index_cohort(
     if not isinstance(made, Manifest):
         kind = type(made).__name__
         raise DataError(f"The layout {layout!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
+    facts = root / "cohort.json"  # a synthetic hospital's, which may be read by any layout
+    if facts.is_file() and b'"synthetic": true' in facts.read_bytes():
+        made.meta["synthetic"] = True
     return made
