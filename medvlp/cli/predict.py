@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from medvlp.answers.asking.model import VisionLanguageModel
 
 
 def predict(
@@ -89,7 +92,7 @@ def predict(
     else:
         if tables:
             typer.echo(f"{tables[0]}: {written} row{'s' if written != 1 else ''}{_held_back(found['results'])}.")
-        _show_all(found, gate=loaded.bundle.gate is not None or loaded.model.vision_kind != "image", rows=not tables)
+        _show_all(found, loaded, rows=not tables)
     if found.get("unreadable"):
         raise typer.Exit(3)
 
@@ -114,12 +117,16 @@ def _held_back(results: Sequence[Mapping[str, Any]]) -> str:
     return f", {held} of them held back by the gate (group:gate): unlike those of training" if held else ""
 
 
-def _show_all(found: Mapping[str, Any], *, gate: bool, rows: bool) -> None:
+def _show_all(found: Mapping[str, Any], model: VisionLanguageModel, *, rows: bool) -> None:
+    from medvlp.models.card import SYNTHETIC
+
     for result in found["results"] if rows else ():
         _show(result)
     for each in found.get("unreadable", ()):
         typer.echo(f"{each['path']} cannot be read ({each['reason']}): {each['hint']}.", err=True)
-    if not gate:
+    if model.bundle.provenance.get("synthetic"):
+        typer.echo(SYNTHETIC)
+    if model.bundle.gate is None and model.model.vision_kind == "image":
         typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
     if notice := _notice(found["results"]):
         typer.echo(notice)

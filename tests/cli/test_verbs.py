@@ -24,6 +24,7 @@ from medvlp.config.tree import DataConfig
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.manifest import Manifest
+from medvlp.models.card import SYNTHETIC
 from medvlp.pages.record import DataFacts, ModelFacts, Record
 from medvlp.runs.data import open_split
 from medvlp.training.journal import read_journal
@@ -198,6 +199,7 @@ def test_predict_tells_one_document(cli: Cli, tiny_run: Trained, film: Path) -> 
         assert all(0 <= score <= 1 for score in result["scores"].values())
     plain = cli("predict", tiny_run.bundle, film)
     assert plain.out.splitlines()[0] == str(film)
+    assert SYNTHETIC in plain.out.splitlines()
     assert plain.out.endswith("Scores are not calibrated.\n")
 
 
