@@ -10,6 +10,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,32 @@ def test_everything_is_reached_from_a_command_a_configuration_or_the_public_api(
         and not (path.parent.name == "exports" and node.name.endswith("_bytes"))  # by their kind, see `kinds`
     ]
     assert found == []
+
+
+def test_packages_that_users_install_are_those_that_the_code_asks_for() -> None:
+    """Of what is installed here: none for nothing, and none that is there only because something else brought it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [some for name, some in project["optional-dependencies"].items() if name not in ("bench", "dev", "docs")]
+    declared = {plain(each) for some in (project["dependencies"], *extras) for each in some}
+    modules = {module: {plain(each) for each in of} for module, of in packages_distributions().items()}
+    there = declared & set().union(*modules.values())
+    # Of these a package in between decides the version: gradio brings fastapi, pydantic its pydantic_core.
+    brought = {plain(each) for package in there for each in requires(package) or () if "extra ==" not in each}
+    nodes = [node for tree in trees().values() for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    asked = [modules[top] for name in names if (top := name.partition(".")[0]) in modules.keys() - {"medvlp"}]
+    assert [each for each in asked if not each & (declared | brought)] == []
+    text = "\n".join(
+        [*names, *(node.value for node in nodes if isinstance(node, ast.Constant) and type(node.value) is str)]
+    )
+    own = {package: [module for module, of in modules.items() if package in of] for package in there}
+    for package in there - {"pylibjpeg"}:  # which pydicom imports for its plugins
+        assert re.search(rf"(^|[.])({'|'.join([package, *own[package]])})($|[.])", text, re.MULTILINE), package
+
+
+def plain(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-").replace(".", "-")
 
 
 def test_an_extra_that_a_sentence_names_brings_what_is_missing() -> None:

@@ -111,12 +111,16 @@ def test_supine_effusion_layers_behind(chests: Any) -> None:
     assert np.median(behind) > np.median(lung) + 20.0
 
 
-def test_lobes_of_consolidation_keep_their_order(chests: Any) -> None:
-    heights = []
-    for lobe in ("upper", "middle", "lower"):
-        mask = mask_of(chests.body(chests.finding("consolidation", "right", lobe=lobe, size=50.0)), 0)
-        heights.append(np.nonzero(mask)[0].mean())
-    assert heights[0] > heights[1] > heights[2] or heights[0] > heights[2]
+@pytest.mark.parametrize("name", ["consolidation", "nodule"])
+def test_the_upper_lobe_is_above_the_others_and_the_middle_one_in_front_of_the_lower(chests: Any, name: str) -> None:
+    body = {
+        lobe: chests.body(chests.finding(name, "right", lobe=lobe, size=25.0)) for lobe in ("upper", "middle", "lower")
+    }
+    height, depth = (
+        {lobe: np.nonzero(mask_of(one, 0))[axis].mean() for lobe, one in body.items()} for axis in (0, 1)
+    )  # to the head, to the back
+    assert height["upper"] > max(height["middle"], height["lower"])
+    assert depth["middle"] < depth["lower"]
 
 
 def test_collapse_raises_the_diaphragm_and_draws_the_heart_over(chests: Any) -> None:
