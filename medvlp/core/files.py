@@ -43,7 +43,7 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)
-    for folder in dict.fromkeys(path.parent for path in outputs):
+    for folder in dict.fromkeys((path.resolve() if path.is_symlink() else path).parent for path in outputs):
         check_place(folder)
 
 
@@ -134,6 +134,8 @@ def remove_left(folder: Path) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is synced and renamed over it, on failure it is removed.
 
+    Where `path` is a symbolic link, the file that it leads to is written, as `open` does.
+
     Raises:
         UserError: when the disk is full or the folder cannot be written.
 
@@ -145,13 +147,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except Exception as error:  # writers in compiled code have errors of their own
         refuse_write(error, path)
     finally:
@@ -163,15 +166,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 def folder_whole(folder: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `folder`; on success it is put in its place, on failure it is removed.
 
+    Where `folder` is a symbolic link, the folder that it leads to is replaced.
+
     Raises:
         UserError: when the disk is full or the folder cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    place = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        put_in_place(temporary, folder)
+        put_in_place(temporary, place)
     except Exception as error:  # as of `written_whole`
         refuse_write(error, folder)
     finally:

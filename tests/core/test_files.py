@@ -13,7 +13,17 @@ from safetensors.numpy import save_file
 
 from medvlp.core import files
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import put_in_place, read_json, refuse_write, sha256_of, write_json, write_text, written_whole
+from medvlp.core.files import (
+    check_outputs,
+    folder_whole,
+    put_in_place,
+    read_json,
+    refuse_write,
+    sha256_of,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 
 def test_a_file_is_complete_or_as_it_was(tmp_path):
@@ -184,3 +194,35 @@ def test_where_names_cannot_be_swapped_a_folder_is_replaced_too(tmp_path, monkey
     put_in_place(tmp_path / ".a.part", tmp_path / "a")
     assert (tmp_path / "a" / "x").read_text() == ".a.part"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_one_and_the_file_that_it_leads_to_is_written(tmp_path, there):
+    (tmp_path / "big").mkdir()
+    target, link = tmp_path / "big" / "a.txt", tmp_path / "a.txt"
+    if there:
+        target.write_text("old")
+    link.symlink_to("big/a.txt")
+    check_outputs([link], inputs=[])
+    write_text(link, "new")
+    assert link.readlink().as_posix() == "big/a.txt"
+    assert target.read_text() == "new"
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["a.txt", "a.txt", "big"]
+
+
+def test_a_link_into_a_place_where_nothing_can_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "a.txt").symlink_to("file/b.txt")
+    with pytest.raises(UserError, match=r"file cannot be written .*: choose a folder you may write to"):
+        check_outputs([tmp_path / "a.txt"], inputs=[])
+
+
+def test_of_a_link_to_a_folder_the_folder_is_replaced(tmp_path):
+    (tmp_path / "big" / "a").mkdir(parents=True)
+    (tmp_path / "big" / "a" / "old").touch()
+    (tmp_path / "a").symlink_to("big/a")
+    with folder_whole(tmp_path / "a") as temporary:
+        (temporary / "new").touch()
+    assert (tmp_path / "a").is_symlink()
+    assert [each.name for each in (tmp_path / "big").rglob("*")] == ["a", "new"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "big"]
