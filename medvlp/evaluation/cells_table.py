@@ -69,9 +69,7 @@ def make_table(
     found = {measure: [seen.read_all(cell.runs, measure) for cell in cells] for measure in measures}
     for measure, values in found.items():
         if not any(values) and any(run.state == "finished" for cell in cells for run in cell.runs):
-            raise ConfigError(
-                f"No run measures {measure.name}: report another number: {did_you_mean(measure.name, seen.names)}."
-            )
+            raise ConfigError(f"No run measures {measure.name}: {seen.others(measure)}")
         over = sorted({value.row.counts.labels_used or 0 for own in values for value in own.values()})
         if len(over) > 1:  # a model is asked for no finding that no training text names
             seen.caveats.append(f"{measure.name} is over {over[0]} to {over[-1]} findings, not the same in all runs.")
@@ -117,6 +115,12 @@ def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Limits:
     return Limits(low=mean - reach, high=mean + reach, method="student_t_over_seeds")
 
 
+def not_measured(run: RunFacts, measures: Sequence[Measure]) -> list[str]:
+    """Return what a finished run does not measure, with the nearest names: if no run does, there is no table."""
+    seen = _Seen()
+    return [f"{each.name}: {seen.others(each)}" for each in measures if not seen.read_all([run], each)]
+
+
 class _Seen:
     """Reads results, and gathers what they say of themselves."""
 
@@ -124,6 +128,10 @@ class _Seen:
         self.names: set[str] = set()
         self.caveats: list[str] = []
         self.synthetic = False
+
+    def others(self, measure: Measure) -> str:
+        """Say what to report in the place of a number that nobody measures; nothing is run again for it."""
+        return f"report another number, finished runs are kept: {did_you_mean(measure.name, self.names)}."
 
     def read_all(self, runs: Sequence[RunFacts], measure: Measure) -> dict[int, _Value]:
         """Return the number of every finished run that has it, by seed."""

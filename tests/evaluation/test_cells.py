@@ -18,7 +18,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.evaluation.cells import CellFacts, Measure, RunFacts, Table
-from medvlp.evaluation.cells_table import make_table, over_seeds
+from medvlp.evaluation.cells_table import make_table, not_measured, over_seeds
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.classification import evaluate_scores
 from medvlp.evaluation.predictions import Policy
@@ -368,6 +368,9 @@ def test_a_measure_that_no_run_has_is_told_with_the_nearest_one(tmp_path: Path) 
         make_table(cells, [wrong], title="")
     with pytest.raises(ConfigError, match=r"No run measures linear_probe auroc macro \(test\): report another number"):
         make_table(cells, [Measure(result="linear_probe", metric="auroc", label="macro", split="test")], title="")
+    right = Measure(result="zero_shot", metric="auroc", label="nodule", split="test")
+    (told,) = not_measured(cells[0].runs[0], [right, wrong])
+    assert told.startswith("zero_shot auroc nodul (test): report another number, finished runs are kept: did you mean")
 
 
 def test_json_markdown_and_csv_say_the_same(tmp_path: Path) -> None:

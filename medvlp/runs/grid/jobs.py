@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess, SpawnProcess
@@ -46,16 +46,26 @@ _IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, oth
 _Process = ForkServerProcess | SpawnProcess
 
 
-def carry_out(waiting: Sequence[Run], *, title: str, jobs: int = 1) -> None:
-    """Do runs in this order, `jobs` at a time, which share the cores, and go on where one fails."""
+def carry_out(
+    waiting: Sequence[Run], *, title: str, jobs: int = 1, first: Callable[[Run], None] = lambda run: None
+) -> None:
+    """Do runs in this order, `jobs` at a time, which share the cores, and go on where one fails.
+
+    Args:
+        waiting: the runs.
+        title: of the progress.
+        jobs: at a time.
+        first: is told of the first one that is finished.
+    """
     if waiting:
-        _Pool(waiting, jobs).work(title)
+        _Pool(waiting, jobs, first).work(title)
 
 
 class _Pool:
     """The processes at work and what is known of their runs."""
 
-    def __init__(self, waiting: Sequence[Run], jobs: int) -> None:
+    def __init__(self, waiting: Sequence[Run], jobs: int, first: Callable[[Run], None]) -> None:
+        self.first: Callable[[Run], None] | None = first
         self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
         self.total, self.effort = len(waiting), sum(map(_effort, waiting))
         # The share of its training that each job has before it; seconds of whole trainings, and of what is beside them.
@@ -112,6 +122,9 @@ class _Pool:
         rest = fmean(self.training) * sum(now.values()) + fmean(self.beside) * len(now)
         ahead = f"; about {duration(rest / min(self.jobs, len(self.left)))} left" if self.left else ""
         logger.info(f"[{self.total - len(self.left)}/{self.total}] {run.name}: {outcome}{ahead}")
+        if found.state == "finished" and (first := self.first) is not None:
+            self.first = None
+            first(run)
 
     def _stop(self) -> None:
         for process in self.working:

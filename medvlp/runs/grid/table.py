@@ -21,7 +21,7 @@ from medvlp.core.provenance import code_hash
 from medvlp.data.cards import cards, load_card
 from medvlp.data.reproduction import claims_on, load_reproduction
 from medvlp.evaluation.cells import CellFacts, RunFacts, Table
-from medvlp.evaluation.cells_table import make_table
+from medvlp.evaluation.cells_table import make_table, not_measured
 from medvlp.evaluation.cells_words import document, number_table, reading_tables
 from medvlp.evaluation.results import Result, load_result
 from medvlp.evaluation.suite import (
@@ -88,7 +88,7 @@ def sweep(
                 f"{len(plan.cells)} cells x {len(plan.config.seeds)} seeds: {len(plan.runs)} runs, "
                 f"{len(plan.runs) - len(waiting)} finished before, {len(waiting)} to do."
             )
-            carry_out(waiting, title="Sweep", jobs=jobs)
+            carry_out(waiting, title="Sweep", jobs=jobs, first=lambda run: _look_at(_facts(run, plan), plan))
     return _sweep_table(plan, find_config(path).parent)
 
 
@@ -170,6 +170,12 @@ def _sweep_table(plan: Plan[SweepConfig], beside: Path) -> Outcome[Table]:
     tables = reading_tables(table)
     write_tables(plan.out, tables, numbers=number_table(table), document=document(table), page=page)
     return Outcome(plan.out / "table.html", table, len(states), failed, left)
+
+
+def _look_at(run: RunFacts, plan: Plan[SweepConfig]) -> None:
+    """Say of the first run that is finished what it lacks of the report: a wrong name is told before the others run."""
+    for line in not_measured(run, plan.config.report):
+        logger.warning(f"The first run does not measure {line}")
 
 
 def _left(cell: Cell) -> str:
