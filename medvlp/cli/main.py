@@ -118,12 +118,19 @@ def main() -> None:
             Path.cwd()
         except FileNotFoundError:  # libraries in compiled code would end the process with words of their own
             raise UserError("The working folder was removed: change to one that is there and start again.") from None
+        if sys.stdout is None and "--json" in sys.argv:
+            raise UserError("--json writes to standard output, which is closed: open it, or leave --json out.")
         app()
         return
     except SystemExit as usage:
+        if isinstance(usage.__context__, BrokenPipeError):  # `medvlp ... | head`: as the shell says of other programs
+            sys.exit(128 + signal.SIGPIPE)
         words = [word for word in sys.argv[1:] if word.startswith("-") and os.path.isfile(word)]  # noqa: PTH113 (any length)
         if usage.code == UserError.exit_code and words and "--" not in sys.argv:
-            print(f"medvlp: {words[0]} was taken for options: write ./{words[0]} for the file.", file=sys.stderr)
+            print(
+                f"medvlp: {words[0]} was taken for options: write ./{words[0]} for the file, or -- before.",
+                file=sys.stderr,
+            )
         raise
     except UserError as error:
         ended = str(error)

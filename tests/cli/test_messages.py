@@ -187,3 +187,20 @@ def test_a_scheduler_that_closed_the_streams_has_compressed_pixels_read(
         )
         assert ran.returncode == 0, ran
     assert (tmp_path / "closed.png").read_bytes() == (tmp_path / "open.png").read_bytes()
+
+
+@pytest.mark.parametrize("words", ["data list", "components"])
+def test_who_reads_no_further_gets_no_word_and_the_shells_exit_code_of_a_closed_pipe(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "medvlp", *words.split()]
+    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_document_that_nobody_can_get_is_no_success() -> None:
+    command = shlex.join([sys.executable, "-m", "medvlp", "inspect", "film.dcm", "--json"])
+    ran = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, text=True, check=False)
+    sentence = "medvlp: --json writes to standard output, which is closed: open it, or leave --json out.\n"
+    assert (ran.returncode, ran.stderr) == (2, sentence)

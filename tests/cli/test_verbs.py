@@ -173,7 +173,7 @@ def test_a_file_whose_name_begins_with_a_dash_is_told_how_to_be_named(
     monkeypatch.chdir(tmp_path)
     shutil.copy(film, "-a.dcm")
     told = cli("inspect", "-a.dcm")
-    sentence = "medvlp: -a.dcm was taken for options: write ./-a.dcm for the file."
+    sentence = "medvlp: -a.dcm was taken for options: write ./-a.dcm for the file, or -- before."
     assert (told.code, told.err.splitlines()[-1]) == (2, sentence)
     assert cli("inspect", "./-a.dcm").code == cli("inspect", "--", "-a.dcm").code == 0
 
