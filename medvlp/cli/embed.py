@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_SHOWN = 5  # ids of records that were left out
+
 
 def embed(
     model: Annotated[Path, typer.Argument(help="A bundle.")],
@@ -67,9 +69,9 @@ def embed(
             table = embed_manifest(model, manifest, backend=backend, **how)
         if table is None:  # a process of torchrun whose parts the first one puts together
             return
-        unread, empty = table.meta["left_out"], table.meta["empty"]
-        left = f" Left out, because they cannot be read: {unread}." if unread else ""
-        left += f" Left out, because they have nothing that the model looks at or reads: {empty}." if empty else ""
+        rest = "their ids are in the table's metadata" if out is not None else "with --out the table lists their ids"
+        left = _left_out("cannot be read", table.meta["left_out"], rest=rest)
+        left += _left_out("have nothing that the model looks at or reads", table.meta["empty"], rest=rest)
         if out is not None:
             if parts is None:
                 table.save(out)
@@ -85,9 +87,16 @@ def embed(
         from medvlp.runs.slices import embed_slices
 
         done = embed_slices(model, manifest, folder=slices, windows=window or [], **how)
-        names = [entry.id for entry in done.left_out]
-        left = f" Left out, because they cannot be read: {names}." if names else ""
+        rest = "those without a row in that manifest"
+        left = _left_out("cannot be read", [entry.id for entry in done.left_out], rest=rest)
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")
+
+
+def _left_out(why: str, ids: object, *, rest: str) -> str:
+    """Say which records were left out, of many the first ones and where all are."""
+    names = ids if isinstance(ids, list) else []
+    listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more ({rest})" if names[_SHOWN:] else "")
+    return f" Left out, because they {why}, {len(names)}: {listed}." if names else ""
 
 
 def _check_options(slices: bool, window: list[str] | None, backend: str, *, parts: int | None) -> None:

@@ -64,7 +64,7 @@ def read_image(
             with opened_member(path, member) as inner:
                 return _read(inner, recipe, frame, color, window)
         if member is not None:
-            raise UnreadableImage("not_found", detail="it is no archive and has no members", hint="leave member= out")
+            raise UnreadableImage("not_found", detail="it is no archive and has no members", hint="leave member out")
         return _read(stream, recipe, frame, color, window)
 
 

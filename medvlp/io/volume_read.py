@@ -68,7 +68,7 @@ def read_volume(
                 from medvlp.io.nifti import read_nifti
 
                 if series is not None:
-                    raise UnreadableImage("bad_series", detail="a NIfTI file has no series", hint="leave series= out")
+                    raise UnreadableImage("bad_series", detail="a NIfTI file has no series", hint="leave series out")
                 return read_nifti(stream)
             if kind != "dicom":
                 raise UnreadableImage("not_a_volume", detail="it is a 2D image file")

@@ -301,7 +301,7 @@ def test_embed_names_the_records_that_it_leaves_out(
     index(root).save(tmp_path / "m.parquet")
     told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", tmp_path / "t.parquet", "--workers", "1")
     assert told.code == 0
-    assert told.out.endswith(f"Left out, because they cannot be read: ['{record}'].\n")
+    assert told.out.endswith(f"Left out, because they cannot be read, 1: {record}.\n")
     table = FeatureTable.load(tmp_path / "t.parquet")
     assert len(table) == tiny_cohort.images - 1
     assert record not in table.ids

@@ -56,11 +56,24 @@ def test_records_with_nothing_to_embed_are_left_out_and_named(cli: Cli, tiny_run
     told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", out, "--workers", "1")
     assert told.code == 0
     assert "2 rows" in told.out
-    assert "nothing that the model looks at or reads: ['nothing']." in told.out
+    assert "nothing that the model looks at or reads, 1: nothing." in told.out
     table = FeatureTable.load(out)
     assert list(table.ids) == ["film", "words"]
     assert np.isfinite(table["image/embedding"]).all(axis=1).tolist() == [True, False]
     assert np.isfinite(table["text/embedding"]).all(axis=1).tolist() == [False, True]
+
+
+def test_of_many_that_are_left_out_the_first_are_named_and_where_all_are(
+    cli: Cli, tiny_run: Trained, tmp_path: Path
+) -> None:
+    ids = ["words", *(f"nothing {n}" for n in range(7))]
+    Manifest.of({"id": ids, "text": ["No effusion."] + [None] * 7}, root=tmp_path).save(tmp_path / "m.parquet")
+    told = cli("embed", tiny_run.bundle, tmp_path / "m.parquet", "--out", tmp_path / "e.parquet", "--workers", "1").out
+    assert told.endswith(
+        "looks at or reads, 7: nothing 0, nothing 1, nothing 2, nothing 3, nothing 4 and 2 more (their ids are in the "
+        "table's metadata).\n"
+    )
+    assert FeatureTable.load(tmp_path / "e.parquet").meta["empty"] == ids[1:]
 
 
 def test_options_of_slices_go_with_slices_and_engines_with_tables(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:

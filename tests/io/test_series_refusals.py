@@ -59,7 +59,9 @@ def test_two_series_are_listed_by_number_modality_slices_and_size(dicom, folder)
     error = refusal(folder)
     assert (error.reason, error.path) == ("several_series", str(folder))
     assert error.detail == "it holds 2 series (1: CT, 8 slices of 10 x 12; 2: CT, 3 slices of 6 x 7)"
-    assert error.hint == "choose one of them with series=, or put each into a folder of its own"
+    assert (
+        error.hint == "choose one of them (series=; --series of medvlp inspect), or put each into a folder of its own"
+    )
 
 
 @pytest.mark.parametrize("series", [0, 3, "1.2.3", "1:2", "first", "", ":", -1])

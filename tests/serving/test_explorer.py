@@ -57,6 +57,8 @@ def test_all_is_found_by_what_it_is(shelf):
         shelf.path("run", "../tiny")
     with pytest.raises(UserError, match="is no folder"):
         Shelf(shelf.folder / "nowhere")
+    with pytest.raises(UserError, match=r"nowhere is no folder: name the one of the pictures, or leave --root out"):
+        Shelf(shelf.folder, root=shelf.folder / "nowhere")
 
 
 def test_what_was_taken_away_is_told_and_stops_nothing_else(runs_folder, tmp_path):

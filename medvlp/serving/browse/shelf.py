@@ -31,7 +31,7 @@ class Shelf:
         root: folder of the pictures; None: as each manifest says.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or no such root.
     """
 
     folder: Path
@@ -42,6 +42,8 @@ class Shelf:
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UserError(f"{self.folder} is no folder: name one that holds run folders.")
+        if self.root is not None and not self.root.is_dir():
+            raise UserError(f"{self.root} is no folder: name the one of the pictures, or leave --root out.")
         self.look()
 
     def look(self) -> None:
