@@ -52,6 +52,7 @@ def train(
         typer.echo(f"{done.run} is complete, {done.outcome.samples_seen} samples; nothing was done.")
     else:
         typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
-    words = f"model={done.bundle}", f"out={done.run}", f"data.manifest={done.run}/manifest.parquet", "data.root=FOLDER"
+    words = f"model={done.bundle}", f"out={done.run}", f"data.manifest={done.run}/manifest.parquet"
+    words = (*words, f"data.root={tree.data.root or 'FOLDER'}")  # several data sets have no root in common
     own, bundle = shlex.join(words), shlex.quote(str(done.bundle))
     typer.echo(f"Judge it: medvlp evaluate evaluate/run.yaml {own}. Use it: medvlp predict {bundle} FILES.")

@@ -36,10 +36,11 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     lines: tuple[int, ...]
 
-    def column(self, name: str) -> list[str]:
+    def column(self, name: str, *, mending: str = "") -> list[str]:
         """Values of one column; a `DataError` where two have that name, or none has, which then names the nearest."""
         if name not in self.names:
-            raise DataError(f"{self.path} has no column {name!r}: {did_you_mean(name, [n for n in self.names if n])}.")
+            near = did_you_mean(name, [n for n in self.names if n])
+            raise DataError(f"{self.path} has no column {name!r}: {near}{mending}.")
         if self.names.count(name) > 1:
             raise DataError(f"{self.path} names the column {name!r} twice: rename or drop one.")
         at = self.names.index(name)
@@ -117,15 +118,16 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         text = (_unpacked(path, data) if path.suffix == ".gz" else data).decode(encoding)
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
-        raise DataError(f"The table {path} does not exist: check its name and the root folder.") from None
+        there = ", ".join(sorted(each.name for each in path.parent.glob("*.[ct]sv*"))[:5]) or "no table"
+        raise DataError(f"The table {path} does not exist: check name and root folder ({there} there).") from None
     except IsADirectoryError:
         raise DataError(f"The table {path} is a folder: name a file in it.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(
-            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8' (of a "
-            "cohort, the layouts csv and hospital also have an option encoding)."
+            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8' (the layouts csv "
+            "and hospital also take encoding=cp1252, Windows in western Europe; `train` data.layout.encoding=cp1252)."
         ) from None
     above, separator = 0, ""
     while found := _ABOVE.match(text):

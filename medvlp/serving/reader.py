@@ -314,6 +314,6 @@ def _denial(sentence: str) -> tuple[str, str]:
     copies = false_copies(said, ("negation",))
     if not copies:
         raise UserError(
-            f"No rule denies {said!r}, so nothing stands against it: state one finding, such as 'Left effusion.'."
+            f"No rule denies {said!r}, so nothing stands against it: state one finding in English, as 'Left effusion.'."
         )
     return said, copies[0].text

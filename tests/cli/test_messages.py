@@ -46,10 +46,11 @@ def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
     assert released == f"Released {tmp_path}/Jo's run/bundle after 8 samples."
     judging = re.search(r"medvlp evaluate (.*)\. Use it: medvlp predict (.*) FILES\.$", following)
     assert judging is not None
-    judged, *more = shlex.split(judging[1].replace("FOLDER", str(tiny_cohort.root)))
+    judged, *more = shlex.split(judging[1])
     asked = load_evaluation(judged, more)  # the line may be pasted
     assert Path(asked.model) == Path(*shlex.split(judging[2])) == tmp_path / "Jo's run" / "bundle"
     assert Path(str(asked.data.manifest)).is_file()
+    assert asked.data.root == str(tiny_cohort.root)
     usual = cli(*words, f"run={tmp_path / 'usual'}")
     assert usual.out.startswith("Device cpu")
     assert cli("--quiet", "--verbose", *words).refused() == (

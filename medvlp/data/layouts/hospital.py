@@ -140,11 +140,12 @@ class _Reports:
                 f"The report table is described by {', '.join(known)}, not {unknown[0]!r}: change `columns`."
             )
         named = {keyword: columns.get(keyword, keyword) for keyword in known}
-        self.texts = table.column(named["Report"])
+        self.texts = table.column(named["Report"], mending="; give yours, columns={Report: COLUMN}")
         wanted = ("AccessionNumber", "StudyInstanceUID") if join == "auto" else (join,)
         there = [keyword for keyword in wanted if named[keyword] in table.names]
         if not there:
-            table.column(named[wanted[0]])  # says which columns there are
+            # Refused: it says which columns there are.
+            table.column(named[wanted[0]], mending=f"; give yours, columns={{{wanted[0]}: COLUMN}}")
         asked = "PatientID" in columns
         patients = table.column(named["PatientID"]) if asked or named["PatientID"] in table.names else []
         self.patients = patients or [""] * len(self.texts)
