@@ -218,7 +218,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
 
 
 def _is_of_event(words: list[str], start: int, at: int) -> bool:
-    """Return whether a place is that of an event which a finding came after: "effusion post biopsy of the left lung"."""
+    """Return whether a place is that of an event that a finding came after: "edema post biopsy of the left lung"."""
     events = (place for place in range(start, at) if words[place] in ("after", "following", "post"))
     return any("," not in words[place:at] and _ADJECTIVE.search(words[place + 1]) is None for place in events)
 

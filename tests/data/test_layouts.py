@@ -311,11 +311,11 @@ def test_links_that_lead_out_of_a_hospital_are_listed_and_not_followed(hospital:
 
 def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path, tmp_path: Path) -> None:
     key = {"key_file": str(tmp_path / "key")}
-    with pytest.raises(DataError, match="has no column 'Reports': did you mean 'Report'"):
+    with pytest.raises(DataError, match=r"has no column 'Reports': did you mean 'Report'.*columns=\{Report: COLUMN\}"):
         index_cohort("hospital", hospital, {**key, "columns": {"Report": "Reports"}})
     with pytest.raises(DataError, match=r"holds no MG image \(1 not_dicom, 6 other_modality\)"):
         index_cohort("hospital", hospital, {**key, "images": "d", "modalities": ["MG"]})
-    with pytest.raises(DataError, match=r"reports.xls does not exist"):
+    with pytest.raises(DataError, match=r"reports.xls does not exist: check .* \(.*reports.csv there\)"):
         index_cohort("hospital", hospital, {**key, "reports": "reports.xls"})
     write_table(hospital / "other.csv", [{"AccessionNumber": "Z", "Report": "x"}], delimiter=";")
     with pytest.raises(DataError, match=r"None of the 5 images .* joins a report of .* by AccessionNumber"):
@@ -323,7 +323,7 @@ def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path,
     (hospital / "latin.csv").write_bytes("AccessionNumber,Report\nA1,Ödem\n".encode("latin-1"))
     with pytest.raises(
         DataError,
-        match=r"not in the encoding utf-8-sig: save it as UTF-8, .* the layouts csv and hospital also have an option",
+        match=r"not in the encoding utf-8-sig: save it as UTF-8, .* layouts csv and hospital also take encoding=cp1252",
     ):
         index_cohort("hospital", hospital, {**key, "reports": "latin.csv"})
     manifest = index_cohort("hospital", hospital, {**key, "reports": "latin.csv", "encoding": "latin-1"})
