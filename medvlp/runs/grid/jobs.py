@@ -46,9 +46,7 @@ _IN_MB = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, oth
 _Process = ForkServerProcess | SpawnProcess
 
 
-def carry_out(
-    waiting: Sequence[Run], *, title: str, jobs: int = 1, first: Callable[[Run], None] = lambda run: None
-) -> None:
+def carry_out(waiting: Sequence[Run], *, title: str, jobs: int = 1, first: Callable[[Run], None] | None = None) -> None:
     """Do runs in this order, `jobs` at a time, which share the cores, and go on where one fails.
 
     Args:
@@ -64,8 +62,8 @@ def carry_out(
 class _Pool:
     """The processes at work and what is known of their runs."""
 
-    def __init__(self, waiting: Sequence[Run], jobs: int, first: Callable[[Run], None]) -> None:
-        self.first: Callable[[Run], None] | None = first
+    def __init__(self, waiting: Sequence[Run], jobs: int, first: Callable[[Run], None] | None = None) -> None:
+        self.first = first
         self.waiting, self.jobs = list(waiting), min(jobs, len(waiting))
         self.total, self.effort = len(waiting), sum(map(_effort, waiting))
         # The share of its training that each job has before it; seconds of whole trainings, and of what is beside them.
