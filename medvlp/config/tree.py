@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +27,7 @@ from medvlp.core.registry import validation_sentences
 from medvlp.data.splits import split_spec
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.training.optimisation import OptimiserOptions
-from medvlp.training.options import TrainingOptions
+from medvlp.training.options import OTHER_NAMES, TrainingOptions
 from medvlp.training.phases import Refresh
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -336,6 +336,8 @@ class RunConfig(Node):
         gate: by what the released model abstains.
         init_from: bundle whose weights the model starts from; surgery that was done to it is done first.
     """
+
+    other_names: ClassVar[dict[str, str]] = OTHER_NAMES
 
     run: str
     seed: int = Field(default=0, ge=0)

@@ -218,7 +218,8 @@ def validation_sentences(
 ) -> list[str]:
     """Turn a pydantic error into one sentence a fault, with the path and the nearest right name.
 
-    Without `lacking` nothing is said of what is missing.
+    A model's `other_names` say what a key of other programs is called here. Without `lacking` nothing is said of what
+    is missing.
     """
     sentences = []
     for fault in error.errors():
@@ -226,8 +227,11 @@ def validation_sentences(
             continue
         path = path_words([where, *fault["loc"]] if where else fault["loc"])
         if fault["type"] == "extra_forbidden":
-            known = _fields_at(model, fault["loc"][:-1])
-            sentences.append(f"{path} is not a known key: {did_you_mean(str(fault['loc'][-1]), known)}.")
+            key, known = str(fault["loc"][-1]), _fields_at(model, fault["loc"][:-1])
+            here = getattr(model, "other_names", {}).get(key)
+            sentences.append(
+                f"{path} is not a known key: {f'here it is {here}' if here else did_you_mean(key, known)}."
+            )
         elif fault["type"] == "missing":
             sentences.append(f"{path} is missing: give it a value.")
         elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and len(fault["loc"]) == 1:

@@ -8,6 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvlp.training.guard import GuardOptions
 
+# What other trainers call a key, and where the same stands here.
+OTHER_NAMES = (
+    dict.fromkeys(("epochs", "max_epochs", "num_train_epochs", "max_steps"), "phases[0].until, in samples")
+    | dict.fromkeys(("lr", "learning_rate"), "optimiser.rate")
+    | dict.fromkeys(("batch_size", "per_device_train_batch_size"), "training.batch, over all processes")
+    | dict.fromkeys(("accumulate", "accum_freq", "gradient_accumulation_steps"), "training.chunks")
+    | dict.fromkeys(("amp", "bf16", "fp16"), "training.precision")
+    | dict.fromkeys(("wandb", "report_to", "logger"), "training.track")
+    | {"grad_checkpointing": "training.recompute", "gradient_checkpointing": "training.recompute"}
+    | {"optimizer": "optimiser", "wd": "optimiser.weight_decay", "num_workers": "training.workers"}
+)
+
 
 class TrainingOptions(BaseModel):
     """Options of the loop; all horizons in samples.

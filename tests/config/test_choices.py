@@ -14,7 +14,21 @@ from medvlp.core.errors import ConfigError
 from medvlp.runs.data import open_manifest
 from medvlp.runs.evaluate import load_evaluation
 from medvlp.runs.train import dry_run
+from medvlp.training.options import OTHER_NAMES
 from tests.tiny import tiny_tree
+
+
+def test_a_key_of_another_trainer_is_answered_by_the_one_that_a_tree_has() -> None:
+    plain = tiny_tree(Path("run"), Path("hospital"), Path("cache"))
+    whole = full_tree(check_config(plain, source=""))
+    assert {"epochs", "lr", "batch_size", "optimizer"} <= OTHER_NAMES.keys()
+    for key, here in OTHER_NAMES.items():
+        said = f"training.{key} is not a known key: here it is {here}."
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            check_config({**plain, "training": {**plain["training"], key: 1}}, source="")
+        place: Any = whole
+        for step in re.findall(r"\w+", here.partition(",")[0]):
+            place = place[int(step) if step.isdigit() else step]
 
 
 @pytest.mark.parametrize(
