@@ -15,6 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 __all__ = ["differences", "main", "ratios"]
 
@@ -88,7 +89,7 @@ def draw_comparison(stored: dict[str, Any]) -> None:
     save(figure, "comparison")
 
 
-def save(figure: Any, name: str) -> None:  # noqa: ANN401
+def save(figure: Figure, name: str) -> None:
     """Write a picture, the same bytes from the same numbers."""
     matplotlib.rcParams |= {"svg.hashsalt": "medvlp", "svg.fonttype": "none"}
     figure.savefig(DOCS / f"assets/{name}.svg", metadata={"Date": None})

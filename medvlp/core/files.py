@@ -43,8 +43,13 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)
-    for folder in dict.fromkeys((path.resolve() if path.is_symlink() else path).parent for path in outputs):
+    for folder in dict.fromkeys(_led_to(path).parent for path in outputs):
         check_place(folder)
+
+
+def _led_to(path: Path) -> Path:
+    """Return what is written for a path: of a symbolic link what it leads to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def check_place(folder: Path) -> None:
@@ -147,7 +152,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    place = _led_to(path)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +176,7 @@ def folder_whole(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: when the disk is full or the folder cannot be written.
     """
-    place = Path(os.path.realpath(folder)) if folder.is_symlink() else folder
+    place = _led_to(folder)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

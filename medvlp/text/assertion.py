@@ -315,7 +315,9 @@ def _backward_start(words: list[str], place: int, said: str, stops: set[int]) ->
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
-    passed = word_class("auxiliaries") | ({"a", "-", *SIDES} if said == "none" else {"a"})  # "effusion: right - none"
+    passed = (
+        word_class("auxiliaries") | {"a"} | ({"-", *SIDES} if said == "none" else set())
+    )  # "effusion: right - none"
     place -= 1
     while place >= 0 and words[place] in passed:
         place -= 1
