@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medvlp.objectives import _similarity
-from medvlp.objectives._similarity import CACHED
 
 
 class CrossEntropy(torch.autograd.Function):
@@ -68,7 +67,7 @@ class CrossEntropy(torch.autograd.Function):
 
 def masked_mean(z: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the columns of a mask, (R,); 0 of a row without any."""
-    return z.mean(dim=1) if mask is None else torch.where(mask, z, 0.0).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    return z.mean(dim=1) if mask is None else torch.where(mask, z, 0.0).sum(dim=1) / count_of(mask).clamp(min=1)
 
 
 def masked_logsumexp(z: Tensor, mask: Tensor | None) -> Tensor:
@@ -95,6 +94,11 @@ def any_of(mask: Tensor) -> Tensor:
     return mask.view(torch.uint8).amax(dim=1) > 0
 
 
+def count_of(mask: Tensor) -> Tensor:
+    """How many columns a row of a mask has, int32 (R,): twice as fast as sum() on a CPU, which copies it to int64."""
+    return mask.view(torch.uint8).sum(dim=1, dtype=torch.int32)
+
+
 def log_partition(rows: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
     r"""Return sum_i w_i log sum_j exp(a_i . b_j), a number, without ever holding the scores of all rows.
 
@@ -119,7 +123,9 @@ class _LogPartition(torch.autograd.Function):
         weighted = rows * weight[:, None]
         total = rows.new_zeros(())
         of_rows, of_columns = torch.zeros_like(rows), torch.zeros_like(columns)
-        entries = min(CACHED, _similarity.TILE) if rows.device.type == "cpu" else _similarity.TILE
+        entries = _similarity.TILE
+        if rows.device.type == "cpu":
+            entries = min(_similarity.in_cache(len(rows) * len(columns)), entries)
         step = max(1, entries // len(columns))
         for part in (slice(start, start + step) for start in range(0, len(rows), step)):
             whole, softmax = masked_softmax(rows[part] @ columns.T, None)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvlp.objectives._masked_softmax import CrossEntropy, any_of, masked_logsumexp, masked_mean
+from medvlp.objectives._masked_softmax import CrossEntropy, any_of, count_of, masked_logsumexp, masked_mean
 from medvlp.objectives._rowwise import check_target
 
 Reading = Literal["shared", "any", "each"]
@@ -24,7 +24,7 @@ def losses_of(
     elif target.dtype == torch.bool:
         check_target(z, target)
         positive = target if allowed is None else target & allowed
-        share, several = positive.sum(dim=1), reading != "shared"
+        share, several = count_of(positive), reading != "shared"
         share = (share > 0) / share.clamp(min=1).to(z.dtype)
     else:
         if reading != "shared" or not positive_in_denominator:

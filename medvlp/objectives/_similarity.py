@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from medvlp.models.scale import LogitScale
 
 Side = Tensor | Mapping[str, Tensor]
 TILE = 2**25  # scores that are formed at a time: 128 MiB of float32
-CACHED = 2**20  # the same on a CPU, whose caches hold them, where no other direction wants the matrix too
+# The same on a CPU, whose caches hold them, where no other direction wants the matrix too: few enough for at least four
+# tiles, since memory is that of one, and no fewer than make up for starting it.
+CACHED = (2**18, 2**20)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Similarity:
     def tile(self) -> int:
         """How many scores to form at a time."""
         cached = not self.two_way and self.mirror is None and tensors(self.rows)[0].device.type == "cpu"
-        return min(CACHED, TILE) if cached else TILE
+        return min(in_cache(prod(self.shape)), TILE) if cached else TILE
 
     def dense(self) -> Tensor:
         """Return the whole scaled matrix, (R, C)."""
@@ -96,6 +99,16 @@ class Similarity:
         else:
             scores = self.score(_parts(rows), _parts(columns))
         return scores if self.scale is None else self.scale(scores)
+
+
+def in_cache(scores: int) -> int:
+    """Return how many of the scores of a matrix to form at a time on a CPU.
+
+    Example:
+        >>> [in_cache(rows**2) for rows in (256, 1024, 1448, 4096)]
+        [262144, 262144, 524176, 1048576]
+    """
+    return min(max(scores // 4, CACHED[0]), CACHED[1])
 
 
 def _parts(side: Side) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from medvlp.core.context import Context
 from medvlp.core.term import Term
 from medvlp.objectives._compared import Compared
 from medvlp.objectives._contrast import contrast
-from medvlp.objectives._masked_softmax import masked_mean
+from medvlp.objectives._masked_softmax import any_of, masked_mean
 from medvlp.objectives._targets import Exclusion, Relation
 from medvlp.objectives._tiles import by_tiles, of_rows
 
@@ -97,7 +97,7 @@ class Dcl(Compared):
             target, exclude = masks(part)
             others = ~target if exclude is None else ~target & ~exclude
             mean = masked_mean(cosines, target[:, : cosines.shape[1]])
-            return torch.where(target.any(dim=1) & others.any(dim=1), mean, torch.nan)
+            return torch.where(any_of(target) & any_of(others), mean, torch.nan)
 
         own = of_rows(plain, near)
         valid = ~own.isnan()
