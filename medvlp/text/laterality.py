@@ -56,8 +56,12 @@ _ABSENT = re.compile(
     r"|unremarkable|resol(?:ved|ution|ving)|remov(?:ed|al)|cannot|\w+n['’]t)\b",
     re.IGNORECASE,
 )
-# Both sides, or a lobe that the other side lacks in a word that cannot be turned.
-_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|bilat|b/l|both|RML)\b", re.IGNORECASE)
+# Both sides, or a place that the other side lacks: a left middle lobe would give the copy away.
+_NOT_TURNED = re.compile(
+    r"\b(?:bilateral(?:ly)?|bilat|b/l|both|RML|middle[ -]lobes?|lingul\w*|minor fissures?|aort\w+|atri\w+|gastric|liver"
+    r"|hepatic|spleen)\b",
+    re.IGNORECASE,
+)
 # Nor does one with such a word, or a heading.
 _ORDINARY = re.compile(
     r"\b(?:midline|(?:is|are) central|within|well|preserved|upper limits?|average|adequate(?:ly)?|appropriate(?:ly)?"
@@ -70,7 +74,8 @@ def other_side(text: str) -> str | None:
     """Turn left into right and right into left wherever that makes a false statement of a true one.
 
     Only side words change: those of sentences that state something of one side. A sentence that names both sides, or
-    that denies or calls normal ("no left effusion"), stays as it is: its mirror image may be as true.
+    that denies or calls normal ("no left effusion"), stays as it is: its mirror image may be as true. So does one of a
+    place that the other side lacks ("right middle lobe", "lingula"): its mirror image cannot be.
 
     Returns:
         str | None: the text with at least one statement now false, or None where nothing can be turned.
@@ -107,14 +112,14 @@ def unsided_statements(text: str) -> list[str]:
 
 
 def states_a_side(sentence: str) -> bool:
-    """Whether a sentence names exactly one of the two sides and denies nothing.
+    """Whether a sentence names exactly one of the two sides, no place that the other lacks, and denies nothing.
 
     Example:
         >>> states_a_side("RLL opacity."), states_a_side("No left effusion."), states_a_side("Left and right nodules.")
         (True, False, False)
     """
     sides = {side_of(word) for word in SIDE_WORD.findall(sentence)}
-    return len(sides) == 1 and not (_ABSENT.search(sentence) or _BOTH.search(sentence))
+    return len(sides) == 1 and not (_ABSENT.search(sentence) or _NOT_TURNED.search(sentence))
 
 
 def turned(sentence: str) -> str:

@@ -53,6 +53,10 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "Possible pneumonia in the right clinical setting.",
         "Drain right in place.",
         "Central line was Left  in situ.",
+        "Right middle lobe opacity.",  # there is no left middle lobe,
+        "Opacity in the middle lobe of the right lung.",
+        "Left lingular atelectasis.",  # no right lingula
+        "Fluid in the right minor fissure.",  # and no left minor fissure
     ],
 )
 def test_what_may_be_as_true_of_the_other_side_gives_no_negative(text: str) -> None:

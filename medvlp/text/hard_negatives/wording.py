@@ -84,10 +84,6 @@ _ANY_PLACE = re.compile(
     r"\b(?:ap(?:ex|ical|ices)|bas(?:e|es|al|ilar)|lobes?|zones?|R[UML]L|L[UL]L|perihilar|lingula\w*"
     r"|(?:upper|mid(?:dle)?|lower) (?:and|or))\b"
 )
-# A place that the other side lacks would give the copy away.
-_ONE_SIDED = re.compile(
-    r"\b(?:middle[ -]lobe|RML|lingul\w*|minor fissure|aort\w+|atri\w+|gastric|liver|hepatic|spleen)\b", re.IGNORECASE
-)
 _NUMBERS = ("two", "three", "four", "five", "six")
 _SEVERAL = re.compile(
     r"\b(?P<number>two|three|four|five|six|[2-6])(?P<rest> (?:[a-z-]+ ){0,3}?(?P<noun>[a-z]+s)\b)", re.IGNORECASE
@@ -121,7 +117,7 @@ def change_side(sentence: str) -> str | None:
         >>> change_side("Small left effusion.")
         'Small right effusion.'
     """
-    return turned(sentence) if states_a_side(sentence) and not _ONE_SIDED.search(sentence) else None
+    return turned(sentence) if states_a_side(sentence) else None
 
 
 def change_severity(sentence: str, finding: str, grade: str, word: str = "") -> str | None:
