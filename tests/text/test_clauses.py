@@ -30,6 +30,7 @@ from tests.text.reading import numbers, phantom_reports, sides
         ("Lungs are clear, no effusion.", ["Lungs are clear.", "No effusion."]),
         ("The heart is large; no edema.", ["The heart is large.", "No edema."]),
         ("Left effusion but no pneumothorax.", ["Left effusion.", "No pneumothorax."]),
+        ("Drain on the left, no effusion.", ["Drain on the left.", "No effusion."]),
     ],
 )
 def test_what_is_said_in_one_breath_is_said_alone(sentence: str, clauses: list[str]) -> None:
@@ -53,6 +54,9 @@ def test_what_is_said_in_one_breath_is_said_alone(sentence: str, clauses: list[s
         "Increased effusion or collapse.",
         "Is there no effusion or nodule?",
         "Effusion without edema or nodule.",
+        "A left but no right pneumothorax.",  # the left one has its name behind the right one
+        "Right basilar, and no left basilar atelectasis.",
+        "Left effusion but no right.",
         "",
     ],
 )

@@ -257,6 +257,10 @@ def test_sentences_are_turned_where_the_whole_form_fits(text: str, forms: set[st
         ("Left and right effusions.", "The larger one is left."),
         ("Right lung nodule.", "Recommend CT."),
         ("Left opacity.", "A radiograph in 6 weeks is recommended."),
+        ("Left pneumothorax has resolved.", "Right persists."),
+        ("Left pneumothorax has resolved.", "The right one remains."),
+        ("Left effusion.", "Unchanged."),
+        ("Left effusion is larger.", "Stable on the right."),
     ],
 )
 def test_a_sentence_is_never_parted_from_one_that_it_refers_to(pair: tuple[str, str]) -> None:
@@ -264,6 +268,13 @@ def test_a_sentence_is_never_parted_from_one_that_it_refers_to(pair: tuple[str, 
     orders = {reorder_sentences(text, drawn(seed)) for seed in range(60)}
     assert len(orders) == 6
     assert all(" ".join(pair) in order for order in orders)
+
+
+@pytest.mark.parametrize("said", ["It is larger.", "Larger than before."])
+def test_what_is_said_of_a_thing_is_not_said_of_what_is_denied_between(said: str) -> None:
+    text = f"Left effusion. No edema. {said} Normal heart."
+    orders = {reorder_sentences(text, drawn(seed)) for seed in range(40)}
+    assert orders == {text, f"Normal heart. Left effusion. No edema. {said}"}
 
 
 def test_what_stands_between_a_thing_and_its_return_stays_with_them() -> None:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
+from medvlp.text.ontology import word_class
+from medvlp.text.phrases import tokens_of
 from medvlp.text.sections import section_spans, split_sections
 from medvlp.text.sentences import sentence_spans
 
@@ -31,6 +34,7 @@ _GOES_ON = re.compile(
     r"|findings?|tip))\b",
     re.IGNORECASE,
 )
+_DENIAL = re.compile(r"(?:there (?:is|are|was|were) )?no\b", re.IGNORECASE)  # "it" is none of what is not there
 # Words anywhere that point to what was said before.
 _POINTS = re.compile(
     r"\b(?:these|those|such|former|latter|aforementioned|respectively|recommended|advised"
@@ -63,6 +67,9 @@ _HEADING = re.compile(
     r"[A-Z][\w /,&-]{2,40}:|(?:(?:left|right|both|upper|lower) )?(?:chest|abdomen|pelvis|knees?|shoulders?|hips?|hands?"
     r"|feet|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
     re.IGNORECASE,
+)
+_UNNAMED = (  # classes of words that name no thing
+    "auxiliaries verbs predicates comparatives altered gone prior prepositions regions detected courses"
 )
 _GLUED_MARK = re.compile(r"\(?\d{1,2}[.)][A-Za-z]")
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
@@ -169,8 +176,8 @@ def _blocks(sentences: Sequence[str]) -> list[list[int]]:
     named: dict[str, int] = {}
     for place, sentence in enumerate(sentences):
         back = place
-        if place and (_GOES_ON.match(sentence) or _POINTS.search(sentence)):
-            back = place - 1
+        if place and (_GOES_ON.match(sentence) or _POINTS.search(sentence) or _names_nothing(sentence)):
+            back = next((at for at in range(place - 1, 0, -1) if not _DENIAL.match(sentences[at])), 0)
         for thing in re.finditer(r"\b(?:the|its)\s+(?:[\w-]+\s+){0,3}", sentence, re.IGNORECASE):
             found = _THING.search(sentence, thing.start(), min(len(sentence), thing.end() + 24))
             if found is not None and found[1].lower() in named:
@@ -188,6 +195,17 @@ def _blocks(sentences: Sequence[str]) -> list[list[int]]:
         else:
             blocks.append([place])
     return blocks
+
+
+def _names_nothing(sentence: str) -> bool:
+    """Return whether a sentence says a side or a course alone: of what, the one before says ("Right persists.")."""
+    return all(token.word in _unnamed() for token in tokens_of(sentence))
+
+
+@cache
+def _unnamed() -> frozenset[str]:
+    alone = ("the", "one", "than", "before", "size", "no", "not", "bilaterally", ".")
+    return frozenset(alone).union(*map(word_class, _UNNAMED.split()))
 
 
 def _drawn_order(count: int, generator: torch.Generator) -> list[int]:
