@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -45,6 +45,26 @@ class Table:
             raise DataError(f"{self.path} names the column {name!r} twice: rename or drop one.")
         at = self.names.index(name)
         return [row[at] for row in self.rows]
+
+    def column_or(self, name: str, value: str = "") -> list[str]:
+        """Values of one column; `value` in each row where none has that name."""
+        return self.column(name) if name in self.names else [value] * len(self.rows)
+
+    def fault(self, row: int, words: str) -> DataError:
+        """Return the error of a row, which names its line of the file."""
+        return DataError(f"{self.path}, line {self.lines[row]}: {words}")
+
+    def box(self, row: int, cells: Sequence[str]) -> list[float]:
+        """Read the cells of a row's box as numbers; a `DataError` names the line."""
+        try:
+            return [float(cell) for cell in cells]
+        except ValueError:
+            raise self.fault(row, f"the box {', '.join(cells)} is no numbers: take it as it was published.") from None
+
+    def check_word(self, row: int, word: str, known: Collection[str], *, what: str = "finding") -> None:
+        """Refuse a word of a row that is none of the data set's."""
+        if word not in known:
+            raise self.fault(row, f"{word!r} is no {what} of the set: {did_you_mean(word, known)}.")
 
     def named(self, field: str) -> list[str]:
         """Values of the column of a field, which ``--column`` may name; a `DataError` says so where there is none."""

@@ -117,12 +117,10 @@ def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int 
         if word not in table.names:
             continue
         column = table.column(word)
-        for value, line in zip(column, table.lines, strict=True):
+        for row, value in enumerate(column):
             if value not in _LABELS:
-                raise DataError(
-                    f"{table.path}, line {line}: {word} is {value!r}, where a label is 1 (present), 0 (absent), -1 "
-                    "(uncertain) or blank: take the table as it was published."
-                )
+                words = f"{word} is {value!r}, where a label is 1 (present), 0 (absent), -1 (uncertain) or blank"
+                raise table.fault(row, f"{words}: take the table as it was published.")
         columns[f"label.{finding}"] = [_LABELS[value] for value in column]
     if not columns:
         first = next(iter(words.values()))

@@ -140,16 +140,14 @@ def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Seque
     """The columns of one part: a row an image, also where the table has a row a study."""
     by_study = "Path" not in table.names and "Study" in table.names
     places = table.column("Study" if by_study else "Path")
-    keys = [_key(text, line, table, by_study) for text, line in zip(places, table.lines, strict=True)]
-    rows = list(range(len(keys)))
+    rows: Sequence[int] = range(len(places))
+    keys = [_key(table, row, places[row], by_study) for row in rows]
     if by_study:
         views = grouped((key.rpartition("/")[0], key) for key in sorted(files))
         rows, keys = zip(*((row, view) for row, key in enumerate(keys) for view in views.get(key, [key])), strict=True)
     frontal = [None if by_study and key not in files else "_frontal" in key for key in keys]
     labels = label_columns(table, load_card("chexpert").labels)
-    positions, ages, sexes = (
-        table.column(name) if name in table.names else [""] * len(table.rows) for name in ("AP/PA", "Age", "Sex")
-    )
+    positions, ages, sexes = (table.column_or(name) for name in ("AP/PA", "Age", "Sex"))
     folder = "valid" if part == "validate" else part
     return {
         "id": [f"{folder}/{key}" for key in keys],
@@ -169,11 +167,9 @@ def _part(part: Part, table: Table, files: Mapping[str, str]) -> dict[str, Seque
     }
 
 
-def _key(text: str, line: int, table: Table, by_study: bool) -> str:
-    match = (_STUDY if by_study else _IMAGE).search(text.replace("\\", "/"))
+def _key(table: Table, row: int, path: str, by_study: bool) -> str:
+    match = (_STUDY if by_study else _IMAGE).search(path.replace("\\", "/"))
     if match is None:
-        raise DataError(
-            f"{table.path}, line {line}: the path does not end in patientN/studyN"
-            f"{'' if by_study else '/viewN_frontal.jpg'}: take the table as it was published."
-        )
+        end = "patientN/studyN" if by_study else "patientN/studyN/viewN_frontal.jpg"
+        raise table.fault(row, f"the path does not end in {end}: take the table as it was published.")
     return "/".join(match.groups()[: 2 if by_study else 3])

@@ -165,10 +165,8 @@ def _reached(source: Table, name: str, least: float, keep: list[int]) -> list[st
             number = float(column[row] or "nan")  # "nan" is a blank, here as in a column of labels
             found.append("" if math.isnan(number) else str(int(number >= least)))
         except ValueError:
-            raise DataError(
-                f"{source.path}, line {source.lines[row]}: {name} is {column[row]!r}, no number that could reach "
-                f"{least:g}: write numbers, or leave unknown ones blank."
-            ) from None
+            words = f"{name} is {column[row]!r}, no number that could reach {least:g}"
+            raise source.fault(row, f"{words}: write numbers, or leave unknown ones blank.") from None
     return found
 
 
@@ -178,10 +176,8 @@ def _refuse_words(source: Table, keep: list[int], spec: str, name: str, values: 
         try:
             float(value or "nan")
         except ValueError:
-            raise DataError(
-                f"{source.path}, line {source.lines[row]}: the column {name!r} must hold numbers ({spec} is "
-                f"{value!r}): leave unknown ones blank."
-            ) from None
+            words = f"the column {name!r} must hold numbers ({spec} is {value!r}): leave unknown ones blank."
+            raise source.fault(row, words) from None
 
 
 def _ids(values: dict[str, list[str]], numbers: list[int]) -> list[str]:

@@ -72,7 +72,7 @@ def index(
     names, subjects, studies = (table.column(name) for name in ("dicom_id", "subject_id", "study_id"))
     files = _files(root, sorted(set(subjects)), images, workers, progress)
     paths = [files.get(name) for name in names]
-    positions = table.column("ViewPosition") if "ViewPosition" in table.names else [""] * len(names)
+    positions = table.column_or("ViewPosition")
     split_of = lookup_table(root, _SPLIT, "dicom_id", "split")
     splits = [split_of.get(name) for name in names] if split_of else []
     if parts and not splits:

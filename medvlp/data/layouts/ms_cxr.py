@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from medvlp.core.errors import DataError, did_you_mean
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import Row, find_table, manifest_of
@@ -36,18 +35,13 @@ def index(
     findings = {word: finding for finding, word in load_card("ms_cxr").labels.items()}
     words = table.column("category_name" if "category_name" in table.names else "category")
     names, phrases, places = (table.column(name) for name in ("dicom_id", "label_text", "path"))
-    splits = table.column("split") if "split" in table.names else [""] * len(names)
+    splits = table.column_or("split")
     numbers = [table.column(name) for name in ("x", "y", "w", "h", "image_width", "image_height")]
     files, _ = by_stem(list_files(root, [images], suffixes=_ENDS, workers=workers, progress=progress))
     rows: dict[tuple[str, str, str], Row] = {}
     for at, (name, word, phrase) in enumerate(zip(names, words, phrases, strict=True)):
-        where = f"{table.path}, line {table.lines[at]}"
-        if word not in findings:
-            raise DataError(f"{where}: {word!r} is no category of the set: {did_you_mean(word, findings)}.")
-        try:
-            x, y, width, height, across, down = (float(column[at]) for column in numbers)
-        except ValueError:
-            raise DataError(f"{where}: x, y, w, h and the image's size are not all numbers: take it anew.") from None
+        table.check_word(at, word, findings, what="category")
+        x, y, width, height, across, down = table.box(at, [column[at] for column in numbers])
         path = files.get(name)
         file = root / path if path is not None else None
         box = on_file([(x, y, x + width, y + height)], file, (across, down))[0]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvlp.core.errors import DataError, did_you_mean
+from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, list_files, on_file
@@ -114,12 +114,9 @@ def _files(
 def _labels(source: Table) -> dict[str, list[int]]:
     words = load_card("nih_chestxray14").labels
     found = [frozenset(text.split("|")) for text in source.column("Finding Labels")]
-    known = frozenset(words.values())
-    for some, line in zip(found, source.lines, strict=True):
-        for word in some - known:
-            raise DataError(
-                f"{source.path}, line {line}: {word!r} is no finding of the set: {did_you_mean(word, known)}."
-            )
+    for row, some in enumerate(found):
+        for word in some:
+            source.check_word(row, word, words.values())
     return {f"label.{finding}": [int(word in some) for some in found] for finding, word in words.items()}
 
 
@@ -145,20 +142,13 @@ def _box_columns(
     finding_of = {word: finding for finding, word in load_card("nih_chestxray14").labels.items()}
     rows = {name: row for row, name in enumerate(names)}
     drawn: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
-    for values, line in zip(table.rows, table.lines, strict=True):
+    for at, values in enumerate(table.rows):
         name, word = values[0], _BOX_WORDS.get(values[1], values[1])
-        if word not in finding_of:
-            raise DataError(f"{table.path}, line {line}: {word!r} is no finding: {did_you_mean(word, finding_of)}.")
+        table.check_word(at, word, finding_of)
         if name not in rows:
             other.setdefault("box_without_row", []).append(name)
             continue
-        try:
-            x, y, width, height = map(float, values[2:6])
-        except ValueError:
-            raise DataError(
-                f"{table.path}, line {line}: the box is not four numbers x, y, width, height: take the list as it was "
-                "published."
-            ) from None
+        x, y, width, height = table.box(at, [*values[2:6], ""][:4])  # of fewer columns a blank
         path = paths[rows[name]]
         corners, file = (x, y, x + width, y + height), root / path if path is not None else None
         drawn[finding_of[word]][rows[name]] += on_file([corners], file, (_BOX_GRID, _BOX_GRID))

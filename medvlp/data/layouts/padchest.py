@@ -6,7 +6,6 @@ import ast
 from collections.abc import Sequence
 from typing import Literal
 
-from medvlp.core.errors import DataError
 from medvlp.data.cards import load_card
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_name, list_files
@@ -89,13 +88,13 @@ def _labels(table: Table) -> dict[str, list[int | None]]:
     """Read lists of terms that stand as Python's words for a list."""
     card, found = load_card("padchest"), list[set[str] | None]()
     unknown = set(card.vocabularies["no_label"]["unknown"])
-    for text, line in zip(table.column("Labels"), table.lines, strict=True):
+    for row, text in enumerate(table.column("Labels")):
         try:
             listed = [] if text in ("", "nan") else ast.literal_eval(text)
         except (ValueError, SyntaxError):
             listed = None
         if not isinstance(listed, list) or not all(isinstance(term, str) for term in listed):
-            raise DataError(f"{table.path}, line {line}: Labels is no list of terms: take the table as published.")
+            raise table.fault(row, "Labels is no list of terms: take the table as published.")
         terms = {term.strip().lower() for term in listed} - {""}
         found.append(None if not terms or terms & unknown else terms)
     return {

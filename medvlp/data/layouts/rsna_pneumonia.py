@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medvlp.core.errors import DataError, did_you_mean
+from medvlp.core.errors import DataError
 from medvlp.data.layouts._dicom_tree import years
 from medvlp.data.layouts._files import OnProgress, Root, by_stem, list_files, on_file
 from medvlp.data.layouts._published import find_table, optional_table, published_manifest, read_headers, rows_of
@@ -101,16 +101,10 @@ def _boxes(table: Table, rows: Mapping[str, list[int]]) -> dict[str, list[list[f
     for name, some in rows.items():
         boxes[name] = []
         for row in some:
-            try:
-                box = [float(side) for side in sides[row] if side]
-            except ValueError:
-                where = f"{table.path}, line {table.lines[row]}"
-                raise DataError(f"{where}: the box {', '.join(sides[row])} is no numbers.") from None
+            box = table.box(row, [side for side in sides[row] if side])
             if targets[row] != targets[some[0]] or (targets[row], len(box)) not in (("0", 0), ("1", 4)):
-                raise DataError(
-                    f"{table.path}, line {table.lines[row]}: the rows of an image must have Target 1 and a box each, "
-                    "or Target 0 and none: take the table as it was published."
-                )
+                words = "the rows of an image must have Target 1 and a box each, or Target 0 and none"
+                raise table.fault(row, f"{words}: take the table as it was published.")
             if box:
                 boxes[name].append([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     return boxes
@@ -121,9 +115,8 @@ def _classes(root: Path, names: Sequence[str]) -> dict[str, list[object]]:
     if path is None:
         return {}
     table = read_table(path)
-    for word, line in zip(table.column("class"), table.lines, strict=True):
-        if word not in _NORMAL:
-            raise DataError(f"{path}, line {line}: {word!r} is no class of the set: {did_you_mean(word, _NORMAL)}.")
+    for row, word in enumerate(table.column("class")):
+        table.check_word(row, word, _NORMAL, what="class")
     words = dict(zip(table.column("patientId"), table.column("class"), strict=True))
     found = [words.get(name) for name in names]
     return {"label.no_finding": [_NORMAL.get(word or "") for word in found], "finding_class": list(found)}

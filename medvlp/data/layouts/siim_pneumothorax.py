@@ -127,14 +127,12 @@ def _union(table: Table, cells: Sequence[str], rows: Iterable[int]) -> list[int]
         end = 0
         numbers = cells[row].split()
         if not numbers or len(numbers) % 2 or not all(number.isdecimal() for number in numbers):
-            raise DataError(
-                f"{table.path}, line {table.lines[row]}: the mask is not pairs of offset and length: {_MEND}"
-            )
+            raise table.fault(row, f"the mask is not pairs of offset and length: {_MEND}")
         for gap, length in zip(map(int, numbers[::2]), map(int, numbers[1::2]), strict=True):
             spans.append((end + gap, end + gap + length))
             end += gap + length
         if end > _SIDE * _SIDE:
-            raise DataError(f"{table.path}, line {table.lines[row]}: the mask leaves {_SIDE} x {_SIDE} pixels: {_MEND}")
+            raise table.fault(row, f"the mask leaves {_SIDE} x {_SIDE} pixels: {_MEND}")
     if empty and spans:
         raise DataError(f"{table.path}: an image has both a mask and -1 (no mask): {_MEND}")
     runs, end = [_SIDE, _SIDE], 0

@@ -125,7 +125,7 @@ def _physionet(root: Path) -> Iterable[_Part]:
         if lacking:
             raise DataError(f"{path} has no column {card.labels[lacking[0]]!r}: check which release it is.")
         readings: _Readings = {}
-        who = table.column("rad_id") if "rad_id" in table.names else ["consensus"] * len(table.rows)
+        who = table.column_or("rad_id", "consensus")
         columns = label_columns(table, {finding: name for name, finding in names.items()})
         for place, (image, reader) in enumerate(zip(table.column("image_id"), who, strict=True)):
             present = {finding for finding in names.values() if columns[f"label.{finding}"][place] == 1}
@@ -137,22 +137,17 @@ def _physionet(root: Path) -> Iterable[_Part]:
 
 
 def _add_boxes(readings: _Readings, table: Table, words: dict[str, str]) -> None:
-    who = table.column("rad_id") if "rad_id" in table.names else ["consensus"] * len(table.rows)
+    who = table.column_or("rad_id", "consensus")
     corners = [table.column(name) for name in _BOX]
     names = zip(table.column("image_id"), table.column("class_name"), who, strict=True)
     for place, (image, word, reader) in enumerate(names):
-        finding = words.get(_SAME.get(word, word))
-        if finding is None:
-            raise DataError(f"{table.path}, line {table.lines[place]}: {word!r} is no finding of this release.")
+        word = _SAME.get(word, word)
+        table.check_word(place, word, words)
         reading = readings.setdefault(image, {}).setdefault(reader, _Reading())
-        reading.present.add(finding)
+        reading.present.add(words[word])
         box = [values[place] for values in corners]
         if all(box) and "nan" not in box:
-            try:
-                reading.boxes.setdefault(finding, []).append([float(value) for value in box])
-            except ValueError:
-                where = f"{table.path}, line {table.lines[place]}"
-                raise DataError(f"{where}: the box {', '.join(box)} is no numbers.") from None
+            reading.boxes.setdefault(words[word], []).append(table.box(place, box))
 
 
 def _rows(image: str, path: str, of: dict[str, _Reading], part: _Part, readers: str) -> list[Row]:

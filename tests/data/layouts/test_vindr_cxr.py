@@ -171,7 +171,7 @@ def test_a_wrong_table_is_one_sentence(kaggle: Path, physionet: Path) -> None:
         index_cohort("vindr_cxr", kaggle / "train")
     path = physionet / "annotations" / "annotations_train.csv"
     path.write_text(path.read_text().replace("Edema", "Oedema"))
-    with pytest.raises(DataError, match="line 2: 'Oedema' is no finding of this release"):
+    with pytest.raises(DataError, match=r"line 2: 'Oedema' is no finding of the set: did you mean 'Edema'"):
         index_cohort("vindr_cxr", physionet, {"require_files": False})
     path.write_text(path.read_text().replace("Oedema", "Edema").replace("1,2,3,5", "1,2,3,five"))
     with pytest.raises(DataError, match=r"line 3: the box 1, 2, 3, five is no numbers"):
