@@ -56,11 +56,18 @@ def steps(
     return found
 
 
+@pytest.fixture(scope="module")
+def expected() -> dict[str, dict[str, Tensor]]:
+    """What one process finds, in one chunk."""
+    return steps(1, False)
+
+
 @pytest.mark.slow
 @pytest.mark.pool
 @pytest.mark.parametrize(("world", "chunks", "recompute"), [(2, 1, False), (2, 2, True), (4, 1, False)])
-def test_gradients_are_those_of_one_process(pool: Any, world: int, chunks: int, recompute: bool) -> None:
-    expected = steps(1, False)
+def test_gradients_are_those_of_one_process(
+    pool: Any, expected: dict[str, dict[str, Tensor]], world: int, chunks: int, recompute: bool
+) -> None:
     for got in pool.run(world, steps, chunks, recompute):
         faults = {case: worst(expected[case], got[case], relative=1e-9, absolute=1e-11) for case in CASES}
         assert not any(faults.values()), faults
@@ -68,9 +75,10 @@ def test_gradients_are_those_of_one_process(pool: Any, world: int, chunks: int, 
 
 @pytest.mark.slow
 @pytest.mark.pool
-def test_blocks_are_compiled_inside_what_is_computed_again_inside_what_is_sharded(pool: Any) -> None:
+def test_blocks_are_compiled_inside_what_is_computed_again_inside_what_is_sharded(
+    pool: Any, expected: dict[str, dict[str, Tensor]]
+) -> None:
     cases = ("clip", "single tower")
-    expected = steps(1, False, cases)
     for got in pool.run(2, steps, 2, True, cases, True):
         faults = {case: worst(expected[case], got[case], relative=1e-9, absolute=1e-11) for case in cases}
         assert not any(faults.values()), faults
