@@ -10,8 +10,8 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.data.splits._groups import Cohort, grouped, parted
-from medvlp.data.splits._split import Split, of_rows
-from medvlp.data.splits.own import of_column
+from medvlp.data.splits._split import Split
+from medvlp.data.splits.own import of_column, of_sides
 
 
 def held_out(
@@ -52,14 +52,6 @@ def held_out(
     train = sides == "train"
     inside, code = np.unique(groups.code[train], return_inverse=True)
     sides[train] = parted(groups.places[inside], {"train": 1 - share, "validate": share}, by=by)[code]
-    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
-    made = of_rows(
-        manifest,
-        np.asarray(sides, dtype=object),
-        name="held_out",
-        unit="patient",
-        options={"share": share, "seed": seed, "by": by},
-        parts=order,
-        left_out={"the column split is blank": sides == None},  # noqa: E711 (an array of objects)
-    )
+    options: dict[str, object] = {"share": share, "seed": seed, "by": by}
+    made = of_sides(manifest, sides, name="held_out", unit="patient", options=options)
     return replace(made, card=there.card, flaw=there.flaw, source=there.source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._groups import Cohort
@@ -33,22 +36,16 @@ def own(manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: in
 
 def of_column(manifest: Manifest, *, name: str) -> Split:
     """The parts of the column ``split``, with what the manifest says of how they were made."""
-    sides = manifest.column("split")
-    blank = sides == None  # noqa: E711 (an array of objects)
-    unlisted = {"the column split is blank": blank}
-    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
-    split = of_rows(manifest, sides, name=name, unit="", options={}, parts=order, left_out=unlisted)
+    split = of_sides(manifest, manifest.column("split"), name=name, unit="", options={})
     made: Any = manifest.meta.get("split")
     if not isinstance(made, dict):
         return split
-    return Split(
-        name=str(made.get("name", name)),
-        rule=str(made.get("rule", name)),
-        unit=str(made.get("unit", "")),
-        parts=split.parts,
-        options=dict(made.get("options", {})),
-        left_out=split.left_out,
-        card=str(made.get("card", "")),
-        flaw=str(made.get("flaw", "")),
-        source=str(made.get("source", "")),
-    )
+    words = {key: str(made[key]) for key in ("name", "rule", "unit", "card", "flaw", "source") if key in made}
+    return replace(split, **words, options=dict(made.get("options", {})))
+
+
+def of_sides(manifest: Manifest, sides: np.ndarray, *, name: str, unit: str, options: dict[str, object]) -> Split:
+    """The split of a part per row, None where the column ``split`` is blank; the usual parts come first."""
+    order = [part for part in ("train", "validate", "test") if (sides == part).any()]
+    unlisted = {"the column split is blank": sides == None}  # noqa: E711 (an array of objects)
+    return of_rows(manifest, sides, name=name, unit=unit, options=options, parts=order, left_out=unlisted)
