@@ -182,11 +182,8 @@ def with_share(row: Metric, share: Share) -> Metric:
 
 def share_limits(share: Share, *, level: float = 0.95) -> tuple[float, float, float]:
     """Return a share of cases that there are, and the ends of its interval."""
-    found = share.wilson(level=level)
     assert share.value is not None, "there are cases"
-    assert found.low is not None, "there are cases"
-    assert found.high is not None, "there are cases"
-    return share.value, found.low, found.high
+    return share.value, *share.wilson(level=level).ends
 
 
 def share_row(row: Metric, share: Share) -> Metric:

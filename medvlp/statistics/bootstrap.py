@@ -57,6 +57,13 @@ class Interval:
     used: int
     skipped: int
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both limits, of an interval that has them."""
+        assert self.low is not None, "asked of intervals with limits only"
+        assert self.high is not None, "asked of intervals with limits only"
+        return self.low, self.high
+
 
 def patient_clusters(patients: ArrayLike, positive: ArrayLike | None = None) -> Clusters:
     """Return the clusters of rows by patient, stratified by "has any positive row".

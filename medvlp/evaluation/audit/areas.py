@@ -137,17 +137,10 @@ def gap_between(group: Area, others: Area, *, level: float = 0.95) -> Difference
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / group.freedom + variances[1] ** 2 / others.freedom)
     p = _two_sided(float(logit(group.value) - logit(others.value)), float(np.linalg.norm(moved)), freedom)
     alike = float(group.moved @ others.moved) / np.sqrt(group.variance * others.variance)
-    mine, theirs = _limits(group, level), _limits(others, level)
+    mine, theirs = (area_interval(each, level=level).ends for each in (group, others))
     low = value - _added(group.value - mine[0], theirs[1] - others.value, alike)
     high = value + _added(mine[1] - group.value, others.value - theirs[0], alike)
     return Difference(value, Interval(low, high, 0, 0), p)
-
-
-def _limits(area: Area, level: float) -> tuple[float, float]:
-    found = area_interval(area, level=level)
-    assert found.low is not None, "gap_between asks plain areas only"
-    assert found.high is not None, "as above"
-    return found.low, found.high
 
 
 def _added(one: float, other: float, alike: float) -> float:
