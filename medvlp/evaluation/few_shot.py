@@ -18,8 +18,8 @@ from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
-from medvlp.evaluation.probe_tables import checked_features, checked_tables
-from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
+from medvlp.evaluation.probe_tables import best_by_auroc, checked_features, checked_tables
+from medvlp.statistics.metrics import FloatArray
 
 
 def draw_patients(
@@ -173,22 +173,17 @@ def _chosen(
     truth: FloatArray,
     strengths: Sequence[float],
 ) -> FewShotDraws:
-    known = np.isin(truth, (0.0, 1.0))
     every = []
     for drawn in rows:
         target = np.repeat([False, True], drawn.shape[1])
         every.append(fit_classifiers(features[drawn.ravel()], target, strengths=strengths))
-    values = []
-    for models in zip(*every, strict=True):
-        try:
-            values.append(float(np.mean([auroc(truth[known], model(held_out[known])) for model in models])))
-        except UndefinedMetricError:
-            values.append(float("nan"))
-    best = len(values) // 2 if np.isnan(values).any() else int(np.argmax(values))
+    known = np.isin(truth, (0.0, 1.0))
+    scores = [np.stack([model(held_out[known]) for model in models]) for models in zip(*every, strict=True)]
+    best, value = best_by_auroc(truth[known], scores)
     models = [fits[best] for fits in every]
     return FewShotDraws(
         weight=np.stack([model.weight for model in models]),
         bias=np.array([model.bias for model in models]),
         strength=models[0].strength,
-        validation_auroc=values[best],
+        validation_auroc=value,
     )

@@ -108,7 +108,7 @@ def best_by_auroc(labels: ArrayLike, candidates: Sequence[FloatArray]) -> tuple[
 
     Args:
         labels: ``(N,)`` of validation: 1 present, 0 absent; others take no part.
-        candidates: scores ``(N,)`` of each.
+        candidates: scores ``(N,)`` of each, or ``(draws, N)``, whose mean AUROC counts.
 
     Returns:
         The middle one and NaN where there are no rows of both classes.
@@ -120,7 +120,9 @@ def best_by_auroc(labels: ArrayLike, candidates: Sequence[FloatArray]) -> tuple[
     truth = np.asarray(labels, dtype=np.float64)
     known = np.isin(truth, (0.0, 1.0))
     try:
-        values = [auroc(truth[known], scores[known]) for scores in candidates]
+        values = [
+            float(np.mean([auroc(truth[known], row[known]) for row in np.atleast_2d(scores)])) for scores in candidates
+        ]
     except UndefinedMetricError:
         return len(candidates) // 2, float("nan")
     best = int(np.argmax(values))
