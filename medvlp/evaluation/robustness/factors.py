@@ -40,18 +40,6 @@ class Factor:
     function: Callable[[Pixels, float, np.random.Generator], NDArray[np.floating]]
 
 
-def _darker(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
-    return pixels**level
-
-
-def _brighter(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
-    return pixels ** (1 / level)
-
-
-def _window(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
-    return (pixels - 0.5) * level + 0.5
-
-
 def _rotation(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArray[np.floating]:
     angle = level if draw.random() < 0.5 else -level
     return ndimage.rotate(pixels, angle, reshape=False, order=1, mode="constant", cval=0.0)
@@ -104,9 +92,14 @@ def _inversion(pixels: Pixels, level: float, draw: np.random.Generator) -> NDArr
 FACTORS: dict[str, Factor] = {
     factor.name: factor
     for factor in (
-        Factor("darker", (1.4, 2.0, 3.0), "exponent of the grey values", _darker),
-        Factor("brighter", (1.4, 2.0, 3.0), "one over the exponent of the grey values", _brighter),
-        Factor("window", (1.25, 1.6, 2.2), "contrast about mid-grey", _window),
+        Factor("darker", (1.4, 2.0, 3.0), "exponent of the grey values", lambda x, level, _: x**level),
+        Factor(
+            "brighter",
+            (1.4, 2.0, 3.0),
+            "one over the exponent of the grey values",
+            lambda x, level, _: x ** (1 / level),
+        ),
+        Factor("window", (1.25, 1.6, 2.2), "contrast about mid-grey", lambda x, level, _: (x - 0.5) * level + 0.5),
         Factor("rotation", (5.0, 10.0, 20.0), "degrees, to either side", _rotation),
         Factor("crop", (0.9, 0.8, 0.65), "share of the side that is kept", _crop),
         Factor("device", (1.0, 2.0, 4.0), "lines drawn over the picture", _device),
