@@ -15,8 +15,6 @@ from medvlp.models.bundle import load_bundle
 from medvlp.zoo.starter import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
 #: Added to a printed line, whose own words all stay: bootstrap samples and draws of few shots are most of its time.
 FEWER = " evaluation.resamples=500 evaluation.measures.few_shot.draws=1"
 PACKS = {"$NIH_CHESTXRAY14": "nih-cxr14", "$PNEUMONIA_KERMANY": "pneumonia-kermany"}

@@ -23,7 +23,7 @@ def _cases(number: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return cases
 
 
-@pytest.mark.parametrize("cases", [200, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [200, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_random_cases_equal_scikit_learn(cases: int) -> None:
     worst = 0.0
     for labels, scores in _cases(cases):
