@@ -278,6 +278,7 @@ def _parted(between: list[str]) -> bool:
 
 _STATED = re.compile(  # behind "no effusion,": "right pacemaker", "line in place", "4 mm nodule", "aorta enlarged"
     r"(\S+ )?(left|right|bilateral|bibasilar|bibasal|biapical) |.*\b(tip|place|situ|position)\b"
+    r"|.+ (in|on|at) (the )?(left|right|lung base|base)\b"
     r"|(?!.*(than|over|>)).*\d [cm]m\b"
     r"|.*\b(enlarged|widened|elevated|flattened|blunted|dilated|tortuous|prominent|hyperinflated|collapsed)( \.)?$"
 )
@@ -315,9 +316,7 @@ def _backward_start(words: list[str], place: int, said: str, stops: set[int]) ->
     """Return the place before the first word that a backward cue at `place` governs."""
     verbs = word_class("verbs")
     stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
-    passed = (
-        word_class("auxiliaries") | {"a"} | ({"-", *SIDES} if said == "none" else set())
-    )  # "effusion: right - none"
+    passed = word_class("auxiliaries") | {"a"} | ({"-", *SIDES} if said == "none" else set())  # "right - none"
     place -= 1
     while place >= 0 and words[place] in passed:
         place -= 1

@@ -30,7 +30,7 @@ _PREDICATE = re.compile(  # "on the right is now = moderate in size"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
 )
-SIDES = {"left": "right", "right": "left"}  # and the other one
+SIDES: dict[Side, Side] = {"left": "right", "right": "left"}  # and the other one
 _EVENTS = frozenset(("due", "secondary", "removal", "placement", "development", "appearance", "resolution"))
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
@@ -63,14 +63,14 @@ def _phrases(kind: str) -> Phrases[str]:
     return Phrases([(line, str(value)) for value, block in load("places")[kind].items() for line in lines(block)])
 
 
-def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[Place]:
-    """Return what a sentence says of the place, size and course of each of its terms."""
+def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]], *, denied: Sequence[bool]) -> list[Place]:
+    """Return what a sentence says of the place, size and course of each of its terms, some of which are denied."""
     words = [token.word for token in tokens]
     said: list[dict[str, list[str]]] = [{} for _ in terms]
     placed: set[int] = set()  # terms whose own place is said
     named: set[int] = set()  # terms whose side stands in front of them
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
-        for place, index in enumerate(_owners(fact, words, terms)):
+        for place, index in enumerate(_owners(fact, words, terms, denied)):
             elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
             behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
@@ -183,7 +183,7 @@ def _is_number(word: str) -> bool:
     return len(word) < 9 and word.replace(".", "", 1).isdecimal()
 
 
-def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list[int]:
+def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied: Sequence[bool]) -> list[int]:
     """Return the terms that a fact belongs to."""
     at, hard = fact.at, word_class("hard_ends")
     inside = [index for index, term in enumerate(terms) if term.first <= at <= term.last]
@@ -214,12 +214,13 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]]) -> list
     opens = words[at - 1 - (words[at - 1] == "the")] in (",", "and")
     if fact.kind == "side" and before and own and opens and words[last : last + 1] != ["than"]:
         return []  # "nodule in the right lung, left mastectomy"
-    return _coordinated(before, words, terms) if before else after[:1]
+    alike = [index for index in before if denied[index] == denied[before[-1]]]  # "no edema, effusion on the left"
+    return _coordinated(alike, words, terms) if before else after[:1]
 
 
 def _is_of_event(words: list[str], start: int, at: int) -> bool:
     """Return whether a place is that of an event that a finding came after: "edema post biopsy of the left lung"."""
-    events = (place for place in range(start, at) if words[place] in ("after", "following", "post"))
+    events = (place for place in range(start, at) if words[place] in ("after", "following", "post", "p"))
     return any("," not in words[place:at] and _ADJECTIVE.search(words[place + 1]) is None for place in events)
 
 

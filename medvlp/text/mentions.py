@@ -24,17 +24,31 @@ _GRADE = "tiny|trace|minimal|mild|small|moderate|large"
 _SIDE = "(?:left|right)(?: sided)?"
 _ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
 _JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
-_SEEN = "seen|identified|noted|present"
+_SEEN = "seen|identified|noted|present|visible|visualized|evident"
 _LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
-# Sides that are not alike: "new left and resolved right effusion", "a left but no right effusion".
-_PAIR = re.compile(rf"(?<![^ ])(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} ")
+_AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
+_PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
+# Sides that are not alike: "new left and resolved right effusion", "a left but no right one", "right, not left, one".
+_PAIR = re.compile(
+    rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} "
+    rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
+    rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )"
+)
+_PARTLY = re.compile(  # what both sides had and one has lost: "bilateral effusions, now resolved on the left"
+    r"(?<![^ ])()(?:(?:which|that|has|have|is|are|now|since) )*"
+    rf"(?:resolved|cleared|gone|removed|absent|(?:no longer|not) (?:{_SEEN})) {_ON}"
+)
 _AGAIN = re.compile(  # what stands for one: "a small one on the left", "while that on the left", "on the left it is"
     rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
     rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
+    rf"|(?<![^ ])(?:other than|except|exception of|(?:apart|aside) from)(?: (?:for|a|amount|possible|{_GRADE}))* ()"
+    rf"(?={_ON})"
 )
-_NONE = re.compile(rf"(?:{_JOINT}|(?<![^ ])with )((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})")
+_NONE = re.compile(
+    rf"(?:{_JOINT}|(?<![^ ])with )(?:((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})|(not)(?= (?:the )?{_PLACED} \W))"
+)
 _MORE = re.compile(  # where none stands: "but persists on the left", "the left is", "left stable", "small on the left"
-    rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
+    rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
     r"improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed|absent|none|present"
     rf") (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
     rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
@@ -160,7 +174,9 @@ def _of_stretch(
     tokens = _with_subjects(tuple(replace(token, word=respelt(token.word)) for token in tokens))
     found = _found(tokens)
     mentions: list[Mention] = []
-    for term, assertion, place in zip(found, assertions(tokens, found), places(tokens, found), strict=True):
+    asserted = assertions(tokens, found)
+    placed = places(tokens, found, denied=[each.presence == "absent" for each in asserted])
+    for term, assertion, place in zip(found, asserted, placed, strict=True):
         first, last = start + tokens[term.first].start, start + tokens[term.last].end
         named = tokens_of(text[first:last])
         for value in term.values:
@@ -180,7 +196,7 @@ def _of_stretch(
                     cue=assertion.cue or ("" if value.kind == "term" else " ".join(token.word for token in named)),
                 )
             )  # fmt: skip
-    return [_completed(mention, mentions[:place]) for place, mention in enumerate(mentions)]
+    return [_completed(mention, mentions[:place], mentions[place:]) for place, mention in enumerate(mentions)]
 
 
 def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
@@ -200,20 +216,26 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
-    for pattern in (_PAIR, _AGAIN, _NONE, _MORE):
+    for pattern in (_PAIR, _PARTLY, _AGAIN, _NONE, _MORE):
         for gap in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
             words, found, group = [token.word for token in tokens], terms().find(tokens), gap.lastindex or 0
             joint, at, end = (gap.string.count(" ", 0, place) for place in (gap.start(), gap.start(group), gap.end()))
-            if pattern is _PAIR:  # named behind them
-                subject = next((term for term in found if end <= term.first <= end + 1), None)
+            if (
+                pattern is _PAIR
+            ):  # named behind them, and no other finding's place: "tube on the right, but no left ..."
+                own = group == 1 or words[joint - 1 - (words[joint - 1] == "the")] not in word_class("prepositions")
+                subject = next((term for term in found if own and term.last >= end and term.first <= end + 1), None)
             else:
                 subject = next((term for term in reversed(found) if term.last < joint), None)
             if subject is None or (pattern is _MORE and not _is_left_out(words, found, subject, joint, at)):
                 continue
-            gone = tokens[at : at + len(gap[group].split())]
-            lead = (replace(gone[0], word="no"),) if pattern is _NONE else [each for each in gone if each.word in SIDES]
+            if pattern is _PARTLY and not _are_both(words, subject, joint):
+                continue
+            gone, mark = tokens[at : at + len(gap[group].split())], {_NONE: "no", _PARTLY: ";"}.get(pattern)
+            lead = [replace(tokens[at], word=mark)] if mark else [each for each in gone if each.word in SIDES]
+            within = [each for each in tokens[at:end] if pattern is not _PAIR or each.word != ","]
             named = tokens[subject.first : subject.last + 1]
-            tokens = (*tokens[:at], *lead, *named, *tokens[at + len(gone) :])
+            tokens = (*tokens[:at], *lead, *named, *within[len(gone) :], *tokens[end:])
     return tokens
 
 
@@ -225,11 +247,21 @@ def _is_left_out(words: list[str], found: list[Found[Term]], subject: Found[Term
     if is_device(subject) and words[at - 1] not in SIDES:
         return False
     said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause
-    return (len(said) == len(other) == 1 and said != other) or words[at] == "cannot"
+    one = len(other) == 1 and (len(said) == 1 or _are_both(words, subject, joint))
+    return (one and said != other) or words[at] == "cannot"
 
 
-def _completed(mention: Mention, earlier: list[Mention]) -> Mention:
-    """Give a finding that a sentence names twice the place that was said the first time."""
+def _are_both(words: list[str], subject: Found[Term], joint: int) -> bool:
+    """Return whether a finding in front of a joint is one of both sides, of which no more is said."""
+    both = {"bilateral", "both", "bibasilar", "biapical"} & {*words[max(subject.first - 4, 0) : subject.first]}
+    return bool(both) and (word_class("verbs") | SIDES.keys()).isdisjoint(words[subject.first : joint])
+
+
+def _completed(mention: Mention, earlier: list[Mention], later: list[Mention]) -> Mention:
+    """Give a finding that a sentence names twice the place that was said the first time, or the side that is left."""
+    gone = {o.side for o in later if (o.start, o.finding, o.presence) == (mention.start, mention.finding, "absent")}
+    if mention.side == "bilateral" and mention.presence == "present" and len(side := gone & SIDES.keys()) == 1:
+        return replace(mention, side=SIDES[side.pop()])
     same = [other for other in earlier if other.finding == mention.finding and other.side]
     if not same or mention.side or mention.presence == "absent":
         return mention

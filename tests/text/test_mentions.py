@@ -280,6 +280,59 @@ def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> No
             "Effusion is seen on the left but is not seen on the right.",
             [("effusion", "present", "left"), ("effusion", "absent", "right")],
         ),
+        *(
+            (sentence, [("effusion", "present", "right"), ("effusion", "absent", "left")])
+            for sentence in (
+                "Bilateral effusions, now resolved on the left.",
+                "Bilateral effusions which have resolved on the left.",
+                "Both effusions are no longer evident on the left.",
+                "Bilateral effusions, the left has resolved.",
+                "Right, but not left, effusion.",
+                "A right, but no left, pleural effusion is identified.",
+                "Right rather than left effusion.",
+                "Effusion in the right but not the left pleural space.",
+            )
+        ),
+        ("Not right but left effusion.", [("effusion", "absent", "right"), ("effusion", "present", "left")]),
+        (
+            "Right lower lobe but not left lower lobe consolidation.",
+            [("consolidation", "present", "right"), ("consolidation", "absent", "left")],
+        ),
+        (
+            "Bilateral chest tubes, removed on the right.",
+            [("chest_tube", "present", "left"), ("chest_tube", "absent", "right")],
+        ),
+        (
+            "Bilateral rib fractures, no new left rib fracture.",
+            [("rib_fracture", "present", "bilateral"), ("rib_fracture", "absent", "left")],
+        ),
+        (
+            "Chest tube on the right, but no left effusion.",
+            [("chest_tube", "present", "right"), ("effusion", "absent", "left")],
+        ),
+        (
+            "The left effusion resolved but the right did not.",
+            [("effusion", "absent", "left"), ("effusion", "present", "right")],
+        ),
+        *(
+            (f"No effusion {but} on the left.", [("effusion", "absent", ""), ("effusion", "present", "left")])
+            for but in (
+                "other than a trace",
+                "except",
+                "apart from a small amount",
+                "with the exception of a small one",
+            )
+        ),
+        (
+            "No effusion, atelectasis at the left base.",
+            [("effusion", "absent", ""), ("atelectasis", "present", "left")],
+        ),
+        (
+            "No effusion, edema or opacity at the left base.",
+            [("effusion", "absent", "left"), ("edema", "absent", "left"), ("lung_opacity", "absent", "left")],
+        ),
+        ("No pneumothorax s/p right thoracentesis.", [("pneumothorax", "absent", "")]),
+        ("No edema, effusion increased on the left.", [("edema", "absent", ""), ("effusion", "present", "left")]),
         ("The right PICC is withdrawn and is in the left arm.", [("central_line", "present", "right")]),
         (
             "The right effusion has resolved and is followed by left edema.",

@@ -389,6 +389,16 @@ STATEMENTS = {
     "No complication after placement of a chest tube.": {"chest_tube": "present"},
     "Pneumonia is a less likely consideration.": {"pneumonia": "uncertain"},
     "No new post-biopsy pneumothorax.": {"pneumothorax": "absent"},
+    # Said of others, by the patient or of a CT
+    "Mother with lung cancer.": {"lung_tumor": "historical"},
+    "Father had lung cancer, exposure to a brother with TB.": {
+        "lung_tumor": "historical",
+        "tuberculosis": "historical",
+    },
+    "Effusion is denied.": {"effusion": "absent"},
+    "Pneumonia was denied, an effusion is seen.": {"pneumonia": "absent", "effusion": "present"},
+    "CT is suggested to better characterize the right hilar mass.": {"mass": "present"},
+    "Pleural effusion is seen on neither side.": {"effusion": "absent"},
     "No consolidation and only mild edema.": {"consolidation": "absent", "edema": "present"},
 }
 

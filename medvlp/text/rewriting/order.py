@@ -68,9 +68,6 @@ _HEADING = re.compile(
     r"|feet|foot|ankles?|spine|neck|head|ribs|lungs?|heart|mediastinum|pleura|bones)\.$",
     re.IGNORECASE,
 )
-_UNNAMED = (  # classes of words that name no thing
-    "auxiliaries verbs predicates comparatives altered gone prior prepositions regions detected courses"
-)
 _GLUED_MARK = re.compile(r"\(?\d{1,2}[.)][A-Za-z]")
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _UNMOVED = ("exam", "indication", "technique", "comparison", "recommendation", "addendum", "other")
@@ -204,8 +201,9 @@ def _names_nothing(sentence: str) -> bool:
 
 @cache
 def _unnamed() -> frozenset[str]:
-    alone = ("the", "one", "than", "before", "size", "no", "not", "bilaterally", ".")
-    return frozenset(alone).union(*map(word_class, _UNNAMED.split()))
+    classes = "auxiliaries verbs predicates comparatives altered gone prior prepositions regions detected courses"
+    others = ("the", "one", "than", "before", "size", "no", "not", "bilaterally", ".")
+    return frozenset(others).union(*map(word_class, classes.split()))
 
 
 def _drawn_order(count: int, generator: torch.Generator) -> list[int]:
