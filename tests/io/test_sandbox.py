@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -221,6 +222,22 @@ def test_helper_that_cannot_start_ends_the_command_and_no_file_is_left_out_for_i
         read_facts(path)  # of an index: what is unreadable is not in the manifest
     monkeypatch.undo()
     assert (read_facts(path).reason, decoded().shape) == ("", VALUES.shape)
+
+
+def test_a_limit_of_files_that_pixels_do_not_fit_in_ends_the_command_and_no_file_is_left_out_for_it(dicom):
+    path = dicom(b"", rows=6, columns=5, bits=8, syntax=RLE, compressed=[rle(VALUES)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    close_helper()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(
+            UserError, match=r"^The limit of a file's size \(ulimit -f\) is below \d+ bytes, which pixels"
+        ):
+            read_facts(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        close_helper()
+    assert read_facts(path).reason == ""
 
 
 def test_helper_sees_neither_the_environment_nor_the_folder_of_the_data(tmp_path, monkeypatch):

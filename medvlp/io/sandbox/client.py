@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -88,6 +89,9 @@ def _decode_once(
     dtypes: Collection[str], size: int, seconds: float,
 ) -> Decoded:  # fmt: skip
     helper = _running()
+    end = size + (len(source) if isinstance(source, bytes) else source.seek(0, os.SEEK_END))
+    if 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[0] < end:  # no file is to blame, as above
+        raise UserError(f"The limit of a file's size (ulimit -f) is below {end} bytes, which pixels take: raise it.")
     start = helper.shared.put(source)  # where this fails, the file's disk does, not the helper
     limits = {"memory": _FLOOR_BYTES + _MEMORY_FACTOR * size, "seconds": seconds, "written": start + size}
     try:
