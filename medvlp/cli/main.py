@@ -118,8 +118,10 @@ def main() -> None:
             Path.cwd()
         except FileNotFoundError:  # libraries in compiled code would end the process with words of their own
             raise UserError("The working folder was removed: change to one that is there and start again.") from None
-        if sys.stdout is None and "--json" in sys.argv:
-            raise UserError("--json writes to standard output, which is closed: open it, or leave --json out.")
+        if sys.getfilesystemencoding() == "ascii" and not all(map(str.isascii, sys.argv)):
+            raise UserError("Names are read as ASCII here: leave PYTHONUTF8=0 out, or set LC_ALL=C.UTF-8.")
+        if sys.stdout is None and (option := next((word for word in sys.argv if word in ("--json", "--schema")), None)):
+            raise UserError(f"{option} writes to standard output, which is closed: open it, or leave {option} out.")
         app()
         return
     except SystemExit as usage:
@@ -141,6 +143,9 @@ def main() -> None:
             raise
         ended = f"A worker process ended or cannot begin ({' '.join(str(error).split())}), probably for want of memory "
         ended += "or by a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept."
+    except MemoryError:
+        ended = "No memory is left, or none that a limit allows (ulimit -v): make room, or raise the limit, and start "
+        ended += "again with fewer workers; what was finished is kept."
     except OSError as error:  # what writers beside ours and standard output find full
         if error.errno not in FULL:
             raise

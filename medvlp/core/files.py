@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import ctypes
 import errno
+import glob
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -43,6 +45,7 @@ def check_outputs(outputs: Sequence[Path], *, inputs: Sequence[Path]) -> None:
         if place in written:
             raise UserError(f"{path} would be written twice by this command: give each output a name of its own.")
         written.add(place)
+        remove_abandoned(place.parent, f".{glob.escape(place.name)}.*.part")
     for folder in dict.fromkeys(_led_to(path).parent for path in outputs):
         check_place(folder)
 
@@ -129,6 +132,16 @@ def make_folder(folder: Path) -> None:
         refuse_write(error, folder)
 
 
+def remove_abandoned(folder: Path, *patterns: str) -> None:
+    """Remove what `written_whole` and `folder_whole` left under such names when their process was killed."""
+    for left in itertools.chain.from_iterable(map(folder.glob, patterns)):
+        with suppress(OSError, ValueError, OverflowError):
+            try:
+                os.kill(int(left.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def remove_left(folder: Path) -> None:
     """Remove what writers that were killed left of files in a folder; nobody else may be writing there."""
     for left in folder.rglob(".*.part"):
@@ -178,6 +191,7 @@ def folder_whole(folder: Path) -> Iterator[Path]:
     """
     place = _led_to(folder)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    remove_abandoned(place.parent, f".{glob.escape(place.name)}.*.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -293,6 +307,8 @@ def read_json(path: Path) -> dict[str, object]:
     Raises:
         DataError: if the file is missing or not a JSON object.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} {no_file(path)}: name a JSON file.")
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors write a byte order mark
     except FileNotFoundError:

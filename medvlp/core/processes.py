@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medvlp.core.errors import UserError
-from medvlp.core.files import make_folder, refuse_write
+from medvlp.core.files import make_folder, refuse_write, remove_abandoned
 
 
 def one_process(what: str) -> None:
@@ -57,6 +57,8 @@ def end_with_parent() -> None:
 def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -> Iterator[None]:
     """Hold a folder, made where it is not there, that nobody else may work in at the same time.
 
+    What writers that were killed left there, or in a folder of it, is removed.
+
     Args:
         folder: to hold.
         what: is at work, for the message.
@@ -70,6 +72,7 @@ def exclusive(folder: Path, *, what: str, otherwise: str, lock: str = ".lock") -
     busy = f"Another {what} is at work in {folder}: wait for it, or {otherwise}."
     descriptor = open_locked(folder / lock, busy=busy, mode=0o666)  # colleagues who share the folder share its lock
     try:
+        remove_abandoned(folder, ".*.part", "*/.*.part")
         yield
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
+from medvlp.core.files import no_file
 
 #: How people call the identifiers of a manifest.
 SHORT_NAMES: dict[str, str] = {"patient_id": "id.patient", "study_id": "id.study"}
@@ -130,8 +131,8 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         >>> read_table(path).column("b")
         ['2']
     """
-    if path.is_char_device():  # which may have no end
-        raise DataError(f"The table {path} is a device: name a file.")
+    if path.exists() and not path.is_file():  # a device may have no end, a pipe nobody who writes to it
+        raise DataError(f"The table {path} {no_file(path)}: name a file{' in it' if path.is_dir() else ''}.")
     try:
         data = path.read_bytes()
         # Universal newlines, as open() in text mode has them.
@@ -140,8 +141,6 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     except FileNotFoundError:
         there = ", ".join(sorted(each.name for each in path.parent.glob("*.[ct]sv*"))[:5]) or "no table"
         raise DataError(f"The table {path} does not exist: check name and root folder ({there} there).") from None
-    except IsADirectoryError:
-        raise DataError(f"The table {path} is a folder: name a file in it.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.core.errors import DataError
-from medvlp.core.files import write_bytes, write_text
+from medvlp.core.files import no_file, write_bytes, write_text
 from medvlp.evaluation._result_rows import (
     AVERAGES,
     Comparison,
@@ -149,8 +149,8 @@ def load_result(path: Path, *, cases: bool = True) -> Result:
         DataError: if a file is missing, does not follow the schema, or was changed after it was written.
     """
     path = Path(path)
-    if path.is_char_device():  # which may have no end
-        raise DataError(f"{path} is a device: name a results.json.")
+    if path.exists() and not path.is_file():  # as of tables
+        raise DataError(f"{path} {no_file(path)}: name a results.json.")
     try:
         document = _Document.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:

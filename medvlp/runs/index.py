@@ -55,7 +55,8 @@ def check_manifest_name(out: Path) -> None:
         ConfigError: if the name does not end in ``.parquet``, or is that of a folder.
     """
     if out.suffix != ".parquet" or out.is_dir():
-        raise ConfigError(f"The manifest {out} is written as Parquet: give --out a file name that ends in .parquet.")
+        why = "is a folder" if out.is_dir() else "is written as Parquet"
+        raise ConfigError(f"The manifest {out} {why}: give --out a file name that ends in .parquet.")
 
 
 def index_cohort(name: str, root: Path, options: Sequence[str], *, workers: int = 0) -> Manifest:

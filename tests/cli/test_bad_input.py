@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from medvlp.core.errors import DataError, UserError
+from medvlp.core.files import read_json
 from medvlp.core.table import FeatureTable
 from medvlp.data.layouts.phantom import index
 from medvlp.data.text_table import read_table
@@ -467,7 +468,20 @@ def test_a_working_folder_that_was_removed_is_told(tmp_path: Path) -> None:
     assert ran.stderr == "medvlp: The working folder was removed: change to one that is there and start again.\n"
 
 
-def test_a_device_without_an_end_is_no_table_and_no_results() -> None:
-    for read in (read_table, load_result):
-        with pytest.raises(DataError, match=r"/dev/null is a device: name a"):
-            read(Path("/dev/null"))
+def test_a_limit_of_memory_is_one_sentence(tmp_path: Path) -> None:
+    with open(tmp_path / "reports.csv", "wb") as file:
+        file.truncate(1 << 33)  # a hole on the disk
+    words = ["-m", "medvlp", "data", "label", "reports.csv", "--vocabulary", "nih14", "--out", "labels.csv"]
+    limited = ["sh", "-c", 'ulimit -v 4000000 && exec "$@"', "", sys.executable, *words]
+    ran = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("medvlp: No memory is left, or none that a limit allows (ulimit -v): ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_device_without_an_end_and_a_pipe_without_a_writer_are_no_tables_and_no_results(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (read_table, load_result, read_json):
+        for place in (Path("/dev/null"), tmp_path / "pipe"):
+            with pytest.raises(DataError, match=rf"{place} is no plain file: name a"):
+                read(place)

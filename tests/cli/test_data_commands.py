@@ -208,6 +208,7 @@ def test_the_phantom_is_called_synthetic(cli: Cli, tiny_cohort: CohortSummary, t
         (["csv", "{root}/none", "--out", "{tmp}/m.parquet", COLUMNS], "{root}/none is no folder: give"),
         (["csv", "{root}/t.csv", "--out", "{tmp}/m.parquet", COLUMNS], "{root}/t.csv is no folder: give"),
         (["csv", "{root}", "--out", "{tmp}/m.csv", COLUMNS], "The manifest {tmp}/m.csv is written as Parquet: give"),
+        (["csv", "{root}", "--out", "{root}/m.parquet", COLUMNS], "The manifest {root}/m.parquet is a folder: giv"),
         (["csv", "{root}", "--out", "{tmp}/m.parquet"], "options.columns is missing: give it a value"),
         (["csv", "{root}", "--out", "{tmp}/m.parquet", COLUMNS, "tabel=t.csv"], "options.tabel is not a known key"),
         (["csv", "{root}", "--out", "{tmp}/m.parquet", COLUMNS, "table"], "Override 'table' is not of the form"),
@@ -218,6 +219,7 @@ def test_the_phantom_is_called_synthetic(cli: Cli, tiny_cohort: CohortSummary, t
 def test_what_a_user_gets_wrong_is_one_sentence_and_nothing_is_written(
     cli: Cli, films: Path, tmp_path: Path, words: list[str], sentence: str
 ) -> None:
+    (films / "m.parquet").mkdir()
     told = cli("data", "index", *(word.replace("{root}", str(films)).replace("{tmp}", str(tmp_path)) for word in words))
     assert sentence.replace("{root}", str(films)).replace("{tmp}", str(tmp_path)) in told.refused()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["films"]

@@ -200,8 +200,20 @@ def test_who_reads_no_further_gets_no_word_and_the_shells_exit_code_of_a_closed_
     assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_a_document_that_nobody_can_get_is_no_success() -> None:
-    command = shlex.join([sys.executable, "-m", "medvlp", "inspect", "film.dcm", "--json"])
+def test_names_that_python_cannot_read_are_told_of_and_no_file_is_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "ü.csv").write_text("id,text\n1,No effusion.\n", encoding="utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = ["data", "label", "ü.csv", "--vocabulary", "nih14", "--out", "labels.csv"]
+    command = [sys.executable, "-m", "medvlp", *words]
+    ran = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True, check=False)
+    sentence = "medvlp: Names are read as ASCII here: leave PYTHONUTF8=0 out, or set LC_ALL=C.UTF-8.\n"
+    assert (ran.returncode, ran.stderr) == (2, sentence)
+    assert not (tmp_path / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("words", ["inspect film.dcm --json", "train --schema"])
+def test_a_document_that_nobody_can_get_is_no_success(words: str) -> None:
+    command, option = shlex.join([sys.executable, "-m", "medvlp", *words.split()]), words.split()[-1]
     ran = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, text=True, check=False)
-    sentence = "medvlp: --json writes to standard output, which is closed: open it, or leave --json out.\n"
+    sentence = f"medvlp: {option} writes to standard output, which is closed: open it, or leave {option} out.\n"
     assert (ran.returncode, ran.stderr) == (2, sentence)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import resource
+import subprocess
 import sys
 from contextlib import suppress
 
@@ -52,6 +53,20 @@ def test_a_folder_that_goes_while_a_file_is_written_to_it_is_told_and_one_that_i
         path.parent.rmdir()
     with pytest.raises(FileNotFoundError), written_whole(path) as temporary:
         temporary.write_bytes((tmp_path / "none").read_bytes())
+
+
+def test_what_a_killed_writer_left_goes_when_the_same_is_written_again_and_that_of_one_at_work_stays(tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / f".a.csv.{killed.pid}.part").touch()
+    (tmp_path / f".bundle.{killed.pid}.part").mkdir()
+    (tmp_path / f".bundle.{killed.pid}.part" / "weights").touch()
+    stay = [f".a.csv.{os.getpid()}.part", f".b.csv.{killed.pid}.part", ".a.csv.notes.part", f".a.csv.{10**30}.part"]
+    for name in stay:
+        (tmp_path / name).touch()
+    check_outputs([tmp_path / "a.csv"], inputs=[])
+    with folder_whole(tmp_path / "bundle"):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, f".bundle.{os.getpid()}.part"])
 
 
 def test_missing_folders_are_made(tmp_path):

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import select
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,17 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with exclusive(tmp_path, what="training", otherwise=""), exclusive(tmp_path, what="training", otherwise=""):
         pass
+
+
+def test_what_killed_writers_left_in_a_folder_goes_before_the_next_work_there(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (tmp_path / "results").mkdir()
+    for name in (f".state.json.{killed.pid}.part", f"results/.a.csv.{killed.pid}.part", f".run.{os.getpid()}.part"):
+        (tmp_path / name).touch()
+    with exclusive(tmp_path, what="evaluation", otherwise=""):
+        left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == [".lock", f".run.{os.getpid()}.part", "results"]
 
 
 @pytest.mark.parametrize(("before", "asks"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
