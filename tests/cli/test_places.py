@@ -94,6 +94,16 @@ def test_root_replaces_no_device_and_no_pipe(cli: Cli, tmp_path: Path) -> None:
         check_outputs([Path("/dev/null")], inputs=[])
 
 
+def test_a_link_that_leads_to_itself_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "r.csv").write_text("id,text\n1,No effusion.\n")
+    for read, written in (("loop", "l.csv"), ("r.csv", "loop"), ("r.csv", "loop/l.csv")):
+        told = cli("data", "label", tmp_path / read, "--vocabulary", "nih14", "--out", tmp_path / written).refused()
+        assert "Symlink loop from " in told
+        assert told.endswith("a symbolic link leads to itself, name the file or folder that is meant.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "r.csv"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
