@@ -53,6 +53,5 @@ def train(
     else:
         typer.echo(f"Released {done.bundle} after {done.outcome.samples_seen} samples.")
     words = f"model={done.bundle}", f"out={done.run}", f"data.manifest={done.run}/manifest.parquet"
-    words = (*words, f"data.root={tree.data.root or 'FOLDER'}")  # several data sets have no root in common
     own, bundle = shlex.join(words), shlex.quote(str(done.bundle))
     typer.echo(f"Judge it: medvlp evaluate evaluate/run.yaml {own}. Use it: medvlp predict {bundle} FILES.")

@@ -103,13 +103,13 @@ class DataConfig(Node):
     """Where the samples come from and how they are prepared.
 
     Attributes:
-        root: folder of the data set.
+        root: folder of the data set; it may be left out with a manifest, which says where its images lie.
         sets: instead of one data set several, by name, each with its own root, layout, selection, split or part: train
             here, test there. Their records are joined (`medvlp.data.joined`); `where` and `having` then choose among
             all, also by the column ``set``. What concerns the whole run (sampler, views, leaks ...) is said once.
         part: the part in which all records stand, of these data or one of `sets`, in place of a split.
         layout: component of `medvlp.data.layouts` that indexes it; not needed where a manifest is given.
-        manifest: Parquet manifest made by `medvlp data index`; its images lie under `root`.
+        manifest: Parquet manifest made by `medvlp data index` or by a training; its images lie under `root`.
         columns: short for the layout ``csv``: manifest field -> column of the table.
         table: with `columns`: the CSV file, under `root`.
         where: keep records whose column has one of the values, e.g. ``{view_position: [PA, AP]}``.
@@ -173,7 +173,7 @@ class DataConfig(Node):
 
     @model_validator(mode="after")
     def _one_or_several(self) -> DataConfig:
-        if not self.sets and not self.root:
+        if not self.sets and not self.root and self.manifest is None:
             raise ValueError("give root, the folder of the data set, or several data sets under sets")
         own = self._named(_OF_A_SET)
         if self.sets and own:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medvlp.config.tree import DataConfig
 from medvlp.core import collectives
-from medvlp.core.errors import ConfigError
+from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.progress import progress
 from medvlp.core.registry import build
 from medvlp.core.views import FittedView, View
@@ -21,6 +21,7 @@ from medvlp.data.parallel import usual_workers
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.priors import stack_priors
 from medvlp.data.splits import make_split, split_caveats, subset
+from medvlp.io.member import url_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def open_manifest(data: DataConfig) -> Manifest:
 
     Raises:
         ConfigError: if it is not said how the cohort is indexed.
-        DataError: if a patient, study or image is in two splits and `allow_leaks` is not set.
+        DataError: if a manifest's folder is not there, or a patient, study or image in two splits and not allowed.
     """
     for each in data.sets.values() or [data]:
         _refuse_idle(each)
@@ -50,7 +51,7 @@ def open_manifest(data: DataConfig) -> Manifest:
             manifest, share=chosen.share, per_class=chosen.per_class, labels=chosen.labels, seed=chosen.seed
         )
     near = near_is_quick(manifest) if data.near_images is None else data.near_images
-    with progress("Comparing", unit="images") as tell:
+    with progress("Comparing") as tell:  # first images, then pairs of them
         workers = usual_workers() // collectives.world_size()
         leaks = check_split(manifest, near=near, workers=workers, progress=tell)
     if not data.allow_leaks:
@@ -75,7 +76,7 @@ def _refuse_idle(data: DataConfig) -> None:
         )
     if group is not None and group.keep == "prior" and group.by not in ("id.study", "id.patient"):
         raise ConfigError("data.group: an earlier picture is one of the same patient whatever by says: leave by out.")
-    if data.part is not None and data.split != DataConfig(root=data.root).split:
+    if data.part is not None and data.split != DataConfig(root=".").split:
         raise ConfigError("data.part says in which part all records stand: leave data.split out (data.split=null).")
 
 
@@ -83,7 +84,9 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
     """Read one cohort, select, and split it; `name` begins what is logged."""
     root = Path(data.root).expanduser()
     if data.manifest is not None:
-        manifest = Manifest.load(Path(data.manifest), root=root)
+        manifest = Manifest.load(Path(data.manifest), root=root if data.root else None)
+        if manifest.file_columns and url_of(manifest.root) is None and not manifest.root.is_dir():
+            raise DataError(f"Images of {data.manifest} lie in {manifest.root}, which is no folder: give data.root.")
     else:
         spec = data.layout
         if data.columns is not None and spec is None:

@@ -338,12 +338,12 @@ def test_evaluate_and_report_write_results_and_pages(
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
-def test_a_run_is_judged_on_its_own_test_patients(
-    cli: Cli, tiny_run: Trained, tiny_cohort: CohortSummary, tmp_path: Path
-) -> None:
-    kept = tiny_run.run / "manifest.parquet"
-    words = [f"model={tiny_run.bundle}", f"out={tmp_path}", f"data.manifest={kept}", f"data.root={tiny_cohort.root}"]
+def test_a_run_is_judged_on_its_own_test_patients(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    kept = tiny_run.run / "manifest.parquet"  # it says where the images lie
+    words = [f"model={tiny_run.bundle}", f"out={tmp_path}", f"data.manifest={kept}"]
     words += ["evaluation.resamples=100", "evaluation.gallery=0", "evaluation.measures.probes=null"]
+    gone = cli("evaluate", "evaluate/run.yaml", *words, f"data.root={tmp_path / 'gone'}").refused()
+    assert gone.endswith(f"Images of {kept} lie in {tmp_path / 'gone'}, which is no folder: give data.root.")
     told = cli("evaluate", "evaluate/run.yaml", *words)
     assert told.code == 0, told.err
     page, results = tmp_path / "report.html", tmp_path / "results"
