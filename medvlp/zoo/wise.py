@@ -11,6 +11,7 @@ from pydantic import Field
 from medvlp.core.errors import DataError
 from medvlp.core.registry import FromModel
 from medvlp.models.bundle import Bundle, head_findings, load_bundle
+from medvlp.models.card import SYNTHETIC
 
 
 def wise(
@@ -65,7 +66,9 @@ def wise(
     model.load_state_dict(mixed)
     mix = {"start": str(first.provenance.get("recipe", "")), "share": share}
     line = f"Weights: {share:g} of this model's, the rest of the one it was tuned from."
-    card = f"{tuned.card.rstrip()}\n\n{line}\n"
+    made_up = {"synthetic": True} if first.provenance.get("synthetic") else {}
+    more = f" {SYNTHETIC}" if made_up and SYNTHETIC not in tuned.card else ""
+    card = f"{tuned.card.rstrip()}\n\n{line}{more}\n"
     answers = tuple(answer.unjudged() for answer in tuned.answers)
-    provenance = {**tuned.provenance, "wise": mix}
+    provenance = {**tuned.provenance, **made_up, "wise": mix}
     return replace(tuned, answers=answers, gate=None, sentences=None, provenance=provenance, card=card, hash="")

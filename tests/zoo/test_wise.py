@@ -59,6 +59,16 @@ def test_the_ends_are_the_two_bundles_and_the_middle_is_their_mean(
         assert found.provenance["wise"]["share"] == share  # type: ignore[index]
 
 
+def test_what_was_mixed_with_a_model_of_synthetic_data_says_so(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
+    real = load_bundle(tuned)
+    save_bundle(tmp_path / "real", replace(real, provenance={**real.provenance, "synthetic": False}))
+    found = convert(tmp_path / "real", name="wise", options={"start": str(tiny_run.bundle)})
+    assert found.provenance["synthetic"] is True
+    assert found.card.endswith("Trained on synthetic data: it proves the machinery and knows nothing of patients.\n")
+    back = convert(tiny_run.bundle, name="wise", options={"start": str(tmp_path / "real")})
+    assert back.provenance["synthetic"] is True
+
+
 def test_a_head_of_the_tuned_alone_stays_as_it_is(tiny_run: Trained, tuned: Path, tmp_path: Path) -> None:
     more = load_bundle(tuned)
     assert isinstance(more.model, TowerModel)
