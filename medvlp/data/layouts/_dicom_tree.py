@@ -30,6 +30,7 @@ _A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 _OLDEST = 120
 _BEFORE_PIXELS = 0x7FE00000
 _CHUNK = 32
+_NO_IMAGE = ("not_an_image", "unsupported_format", "archive")
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,6 @@ def _refusal(tags: dict[str, str], modalities: Sequence[str], seen: set[str]) ->
 
 
 def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], str]]:
-    from pydicom.errors import InvalidDicomError
-
     out = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote values of the file, which may be a patient's
@@ -163,8 +162,8 @@ def _read(base: Path, chunk: Sequence[str]) -> list[tuple[str, dict[str, str], s
                 else:
                     found = _header(base / path)
                     tags = {k: _text(value) for k in _KEYWORDS if (value := found.get(k)) not in (None, "")}
-            except InvalidDicomError:
-                reason = "not_dicom"
+            except UnreadableImage as error:  # as other layouts and readers call it
+                reason = "not_dicom" if error.reason in _NO_IMAGE else error.reason
             except Exception:  # a damaged header can fail anywhere in the parser; the file is listed, not dropped
                 reason = "unreadable"
             out.append((path, tags, reason))
@@ -180,17 +179,12 @@ def _header(path: Path) -> Dataset:
     """The tags of a file, told by its first bytes and inflated within a cap, as `medvlp.io` does it."""
     from pydicom import dcmread
     from pydicom.datadict import tag_for_keyword
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_dataset
     from pydicom.tag import BaseTag
 
     with open_regular(path) as stream:
-        try:
-            kind = sniff(stream)
-        except UnreadableImage:
-            kind = ""
-        if kind != "dicom":
-            raise InvalidDicomError
+        if (kind := sniff(stream)) != "dicom":
+            raise UnreadableImage("not_an_image", detail=f"it is {kind}")
         data_set = inflated(stream)
         if data_set is None:
             return dcmread(stream, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=True)

@@ -99,7 +99,7 @@ def test_dicom_files_bring_their_patients_hashed(tmp_path: Path) -> None:
     assert patients[0] == patients[1] != patients[2]
     assert not any("MRN" in str(manifest.record(i)) for i in range(3))
     assert (manifest.record(0)["age"], manifest.record(0)["view_position"]) == (45, "PA")
-    assert manifest.meta["skipped"] == {"not_dicom": ["data/b/readme"], "other_modality": ["data/b/4"]}
+    assert manifest.meta["skipped"] == {"empty": ["data/b/readme"], "other_modality": ["data/b/4"]}
     named = index_cohort("image_folder", tmp_path, {**options, "patient": "data/(.)"})  # who is asked for counts first
     assert named.column("id.patient").tolist() == ["a", "a", "b"]
 
