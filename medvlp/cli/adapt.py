@@ -38,6 +38,7 @@ def adapt(
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Mark films that stand on two sides instead of refusing them.")
     ] = False,
+    encoding: Annotated[str, typer.Option(help="Of a CSV: cp1252 where Windows wrote it.")] = "utf-8-sig",
     adapter: Annotated[
         list[str] | None, typer.Option(help="Try these, in this order; default: all but grip, from cheap to dear.")
     ] = None,
@@ -74,6 +75,7 @@ def adapt(
             prevalence=prevalence,
             one_patient_per_image=one_patient_per_image,
             allow_leaks=allow_leaks,
+            encoding=encoding,
             seed=seed,
             workers=workers,
             device=device,

@@ -24,6 +24,7 @@ def check(
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Column of a CSV: FIELD=COLUMN, e.g. id.patient=PatientID.")
     ] = None,
+    encoding: Annotated[str, typer.Option(help="Of a CSV: cp1252 where Windows wrote it.")] = "utf-8-sig",
     root: Annotated[
         Path | None, typer.Option(help="Folder of the images; default: as the file says, or its own.")
     ] = None,
@@ -50,7 +51,7 @@ def check(
 
     check_outputs([] if notes is None else [notes], inputs=cohorts)
     wanted = parse_columns(columns or [])
-    manifests = [open_cohort(path, root=root, columns=wanted) for path in cohorts]
+    manifests = [open_cohort(path, root=root, columns=wanted, encoding=encoding) for path in cohorts]
     with progress("Comparing") as tell:
         found = check_cohorts(
             manifests,

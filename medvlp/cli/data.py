@@ -121,14 +121,15 @@ app.command("triplets")(triplets)
 
 @app.command("label")
 def label(
-    reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text.")],
+    reports: Annotated[Path, typer.Argument(help="CSV with the columns id and text, or a manifest.")],
     vocabulary: Annotated[
         str, typer.Option(help="nih14, chexpert14, padchest, vindr28, ct_rate18, openi_gold or phantom12.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV with id and one column a finding: 1, 0, -1 or blank.")],
+    out: Annotated[Path, typer.Option(help="CSV with id and a column a finding; or a manifest with label.NAME.")],
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Column of the CSV: id=COLUMN, text=COLUMN.")
     ] = None,
+    encoding: Annotated[str, typer.Option(help="Of a CSV: cp1252 where Windows wrote it.")] = "utf-8-sig",
     sections: Annotated[str, typer.Option(help="Sections that are read, with commas.")] = "findings,impression",
     evidence: Annotated[Path | None, typer.Option(help="Also write what was read, JSON Lines.")] = None,
 ) -> None:
@@ -137,7 +138,10 @@ def label(
     from medvlp.core.progress import progress
     from medvlp.data.label_reports import label_reports
     from medvlp.data.text_table import parse_columns
+    from medvlp.runs.index import check_manifest_name
 
+    if reports.suffix == ".parquet":
+        check_manifest_name(out)
     check_outputs([out, *([] if evidence is None else [evidence])], inputs=[reports])
     with progress("Reading", unit="reports") as tell:
         done = label_reports(
@@ -145,6 +149,7 @@ def label(
             out,
             vocabulary_name=vocabulary,
             columns=parse_columns(columns or []),
+            encoding=encoding,
             sections=tuple(filter(None, map(str.strip, sections.split(",")))),
             evidence=evidence,
             progress=tell,
@@ -183,5 +188,4 @@ def drift(
     for note in found["notes"]:
         typer.echo(f"note: {note}")
     if found["left_out"] or found["turned"]:
-        left_out, turned = len(found["left_out"]), found["turned"]
-        typer.echo(f"note: {left_out} files left out, {turned} of another shape by one preset")
+        typer.echo(f"note: {len(found['left_out'])} files left out, {found['turned']} of another shape by one preset")

@@ -78,6 +78,7 @@ def predict(
             name=str(model),
             maps=maps,
             out=folders[0] if folders else None,
+            table=tables[0] if tables else None,
             workers=usual_workers(workers),
             progress=tell,
         )

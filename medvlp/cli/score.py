@@ -9,14 +9,13 @@ import typer
 
 if TYPE_CHECKING:
     from medvlp.evaluation.results import Result
-    from medvlp.evaluation.scoring.options import ScoreOptions
 
 _Predictions = Annotated[
     Path,
     typer.Argument(
         help="CSV or Parquet with the columns id, patient_id, label:NAME (1, 0, -1 uncertain, blank missing) and "
-        "score:NAME, and if you like split and group:NAME; or with reports: reference, written and, if known, "
-        "has_prior; or a results.json, to make its numbers again."
+        "score:NAME, and if you like split, group:NAME and synthetic (1); or with reports: reference, written and, if "
+        "known, has_prior; or a results.json, to make its numbers again."
     ),
 ]
 _Fit = Annotated[
@@ -59,6 +58,7 @@ def score(
         list[str] | None,
         typer.Option("--column", help="Column of the tables: FIELD=COLUMN, e.g. patient_id=PatientID."),
     ] = None,
+    encoding: Annotated[str, typer.Option(help="Of a CSV: cp1252 where Windows wrote it.")] = "utf-8-sig",
     policy: Annotated[
         str, typer.Option(help="Uncertain labels: u_ignore leaves them out, u_zeros, u_ones.")
     ] = "u_ignore",
@@ -112,7 +112,8 @@ def score(
         prevalences=tuple(dict.fromkeys(prevalence or usual.prevalences)),
         probabilities=probabilities,
     )
-    result, reports = _result(predictions, fit, columns or [], options, vocabulary, title=name, synthetic=synthetic)
+    given: dict[str, Any] = {"options": options, "title": name, "synthetic": synthetic, "encoding": encoding}
+    result, reports = _result(predictions, fit, columns or [], vocabulary, given)
     for path in table or []:
         write_table(score_table(result), path)
     write_result(result, out)
@@ -124,14 +125,7 @@ def score(
 
 
 def _result(
-    predictions: Path,
-    fit: Path | None,
-    columns: list[str],
-    options: ScoreOptions,
-    vocabulary: str | None,
-    *,
-    title: str,
-    synthetic: bool,
+    predictions: Path, fit: Path | None, columns: list[str], vocabulary: str | None, given: dict[str, Any]
 ) -> tuple[Result, bool]:
     """Score a file of predictions or of reports, or make a results file again; say whether it held reports."""
     from medvlp.core.errors import ConfigError
@@ -141,8 +135,7 @@ def _result(
     from medvlp.evaluation.scoring.options import ScoreOptions
     from medvlp.evaluation.scoring.score import recompute
 
-    named = parse_columns(columns, short=False)
-    given: dict[str, Any] = {"columns": named, "options": options, "title": title, "synthetic": synthetic}
+    given["columns"] = parse_columns(columns, short=False)
     if predictions.suffix != ".json":
         texts = score_reports(predictions, vocabulary=vocabulary or "chexpert14", **given) if fit is None else None
         if texts is None and vocabulary is not None:
@@ -150,7 +143,8 @@ def _result(
                 f"{predictions} holds no reports, of which alone --vocabulary says anything: leave it out."
             )
         return (score_file(predictions, fit=fit, **given), False) if texts is None else (texts, True)
-    if fit is not None or named or options != ScoreOptions() or title or synthetic or vocabulary is not None:
+    usual = {"options": ScoreOptions(), "title": "", "synthetic": False, "encoding": "utf-8-sig", "columns": {}}
+    if fit is not None or vocabulary is not None or given != usual:
         raise ConfigError(
             f"{predictions} is made again as it was made, so no options go with it: score its predictions "
             f"(the .parquet file beside it) to change them."

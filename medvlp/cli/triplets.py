@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from medvlp.text.medslip_matrix import MedslipMatrix
 
-_SECTIONS = "findings,impression"
+_SECTIONS, _ENCODING = "findings,impression", "utf-8-sig"
 
 
 def triplets(
@@ -25,6 +25,7 @@ def triplets(
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Column of a CSV: FIELD=COLUMN, e.g. text=Report.")
     ] = None,
+    encoding: Annotated[str, typer.Option(help="CSV: cp1252 where Windows wrote it.")] = _ENCODING,
     sections: Annotated[str, typer.Option(help="CSV: sections that are read, comma between.")] = _SECTIONS,
     vocabulary: Annotated[
         str | None, typer.Option(help="CSV: label list whose labels are the observations; default: all findings.")
@@ -54,7 +55,7 @@ def triplets(
     from medvlp.text.triplet_files import write_triplets
 
     of_csv = {"--column": columns, "--sections": sections != _SECTIONS, "--vocabulary": vocabulary}
-    of_csv["--both-sides"] = both_sides
+    of_csv |= {"--both-sides": both_sides, "--encoding": encoding != _ENCODING}
     of_graphs = {
         "--linked-observations": linked_observations, "--nested-modifiers": nested_modifiers,
         "--across-sentences": across_sentences, "--midlung-right": midlung_right, "--lemmas": lemmas != "own",
@@ -81,8 +82,8 @@ def triplets(
             )
         else:
             wanted = tuple(filter(None, (name.strip() for name in sections.split(","))))
-            named = parse_columns(columns or [])
-            read = studies_of_table(reports, columns=named, sections=wanted, vocabulary=vocabulary, progress=tell)
+            how = {"columns": parse_columns(columns or []), "encoding": encoding, "vocabulary": vocabulary}
+            read = studies_of_table(reports, **how, sections=wanted, progress=tell)
     write_triplets(read.studies, out)
     typer.echo(f"{out}: {len(read.studies)} studies, {sum(len(each.triplets) for each in read.studies)} triplets.")
     for reason, lines in read.skipped.items():

@@ -31,6 +31,7 @@ class PictureFile:
         patient: None where it is not known.
         split: None where it stands in none.
         labels: finding -> 1 present, 0 absent, -1 uncertain; unknown ones are left out.
+        synthetic: whether a manifest says that nobody stands behind it.
     """
 
     id: str
@@ -38,6 +39,7 @@ class PictureFile:
     patient: str | None = None
     split: str | None = None
     labels: Mapping[str, float] = field(default_factory=dict)
+    synthetic: bool = False
 
     @property
     def source(self) -> Path | tuple[Path, ...]:
@@ -155,13 +157,13 @@ def _rows(manifest: Manifest, source: Path, fields: Sequence[str]) -> list[Pictu
         )
     column = {name: manifest.column(name) for name in ("id", "id.patient", "split") if name in manifest}
     labels = {name.removeprefix("label."): manifest.column(name) for name in manifest.names_of("label")}
-    found = []
+    found, made_up = [], bool(manifest.meta.get("synthetic"))
     for row in range(len(manifest)):
         files = next((paths for name in columns if (paths := manifest.paths(row, name))), ())
         if files:
             known = {name: float(values[row]) for name, values in labels.items() if values[row] == values[row]}
             patient, split = (column[name][row] if name in column else None for name in ("id.patient", "split"))
-            found.append(PictureFile(str(column["id"][row]), files, patient, split, known))
+            found.append(PictureFile(str(column["id"][row]), files, patient, split, known, made_up))
     if not found:
         raise DataError(f"No row of {source} names a file in {' or '.join(columns)}: index the data again.")
     without = len(manifest) - len(found)

@@ -36,6 +36,7 @@ def studies_of_table(
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
+    encoding: str = "utf-8-sig",
     sections: tuple[str, ...] = ("findings", "impression"),
     vocabulary: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -46,6 +47,7 @@ def studies_of_table(
         path: CSV with the columns ``text`` and ``id`` or ``id.study``; ``id.patient``, ``image`` and ``split`` are used
             where they are. Rows of one study (several images) must carry the same text, which is read once.
         columns: names of these -> columns of the table, where they are called otherwise.
+        encoding: of the table.
         sections: of the reports that are read.
         vocabulary: label list whose labels are the observations; default: all findings of the ontology.
 
@@ -62,7 +64,8 @@ def studies_of_table(
         (1, {'no text': (3,)})
     """
     check_sections(sections)
-    table = read_table(path).renamed(columns or {}, known=("id", "text", "id.study", "id.patient", "image", "split"))
+    known = ("id", "text", "id.study", "id.patient", "image", "split")
+    table = read_table(path, encoding=encoding).renamed(columns or {}, known=known)
     ids, texts = table.named("id.study" if "id.study" in table.names else "id"), table.named("text")
     blank = [""] * len(ids)
     patients, images, splits = (

@@ -29,7 +29,7 @@ class Table:
 
     Attributes:
         rows: values, stripped; short rows, unless a line break tore them, are filled up with blanks.
-        lines: line of the file at which each row ends, for messages.
+        lines: line of the file at which each row begins, for messages.
     """
 
     path: Path
@@ -145,8 +145,9 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(
-            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8' (the layouts csv "
-            "and hospital also take encoding=cp1252, Windows in western Europe; `train` data.layout.encoding=cp1252)."
+            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8', or name its "
+            "own, such as cp1252, Windows in western Europe (--encoding cp1252; of the layouts csv and hospital "
+            "encoding=cp1252, of `train` data.layout.encoding=cp1252)."
         ) from None
     above, separator = 0, ""
     while found := _ABOVE.match(text):
@@ -167,17 +168,17 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         for row in reader:
             if row == [_END]:
                 break
-            _refuse_open(path, row, line=above + last + 1)
-            last = reader.line_num
+            line, last = above + last + 1, reader.line_num
+            _refuse_open(path, row, line=line)
             if not any(value.strip() for value in row):
                 continue
             if len(row) > len(names) or (whole and len(row) < len(names)):
                 raise DataError(
-                    f"{path}, line {above + reader.line_num}: {len(row)} values under {len(names)} columns: quote "
+                    f"{path}, line {line}: {len(row)} values under {len(names)} columns: quote "
                     f"values that hold {delimiter!r} or a line break."
                 )
             rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
-            lines.append(above + reader.line_num)
+            lines.append(line)
             counts.append(len(row))
     except csv.Error as error:
         raise DataError(

@@ -349,6 +349,7 @@ class Evaluation:
             data=result.data or self.manifest.hash,
             split=split_hash(self.whole),
             synthetic=self.synthetic,
+            cases=result.cases.assign(synthetic=1) if self.synthetic and result.cases is not None else result.cases,
             caveats=(*more, *result.caveats),
         )
 

@@ -1,9 +1,9 @@
 """The table of predictions that all statistics start from: read, checked, and one finding's known rows at a time.
 
 Columns: ``id``, ``patient_id``, ``label:NAME`` (1 present, 0 absent, -1 uncertain, blank missing), ``score:NAME`` (any
-scale, higher means more likely present), and optionally ``split`` and ``group:NAME``. Missing labels take no part.
-What is done with uncertain ones is a policy with a name: ``u_ignore`` leaves them out, ``u_zeros`` and ``u_ones`` count
-them as absent or present.
+scale, higher means more likely present), and optionally ``split``, ``group:NAME`` and ``synthetic`` (1: nobody stands
+behind it). Missing labels take no part. What is done with uncertain ones is a policy with a name: ``u_ignore`` leaves
+them out, ``u_zeros`` and ``u_ones`` count them as absent or present.
 """
 
 from __future__ import annotations
@@ -89,12 +89,15 @@ def check_policy(policy: str) -> Policy:
     )
 
 
-def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_predictions(
+    path: Path, *, columns: Mapping[str, str] | None = None, encoding: str = "utf-8-sig"
+) -> pd.DataFrame:
     """Read a predictions table from CSV or Parquet: identifiers and groups as they are written, less outer blanks.
 
     Args:
         path: CSV (comma, semicolon or tab) or Parquet.
         columns: field -> column of the table, where it is called otherwise.
+        encoding: of a CSV.
 
     Raises:
         DataError: if the file is missing, no table, names a column twice, has rows of another length than its header,
@@ -105,7 +108,7 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     if not path.is_file():
         raise DataError(f"{path} {no_file(path)}: give a predictions table, CSV or Parquet.")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _of_csv(path, encoding)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as a table ({' '.join(str(error).split())}): write it as CSV (UTF-8) or Parquet."
@@ -131,10 +134,15 @@ def read_predictions(path: Path, *, columns: Mapping[str, str] | None = None) ->
     return table
 
 
-def _of_csv(path: Path) -> pd.DataFrame:
+def _of_csv(path: Path, encoding: str) -> pd.DataFrame:
     # As text: a patient "007" is not 7, and a group "NA" is not missing.
-    table = read_table(path, whole=True)
+    table = read_table(path, encoding=encoding, whole=True)
     return pd.DataFrame({name: table.column(name) for name in table.names if name}, dtype=str)
+
+
+def is_synthetic(table: pd.DataFrame) -> bool:
+    """Return whether any row says that it is of synthetic data."""
+    return "synthetic" in table and bool((pd.to_numeric(table["synthetic"], errors="coerce") == 1).any())
 
 
 def check_keys(table: pd.DataFrame, needed: Sequence[str] = ("id", "patient_id")) -> None:

@@ -57,6 +57,7 @@ class AdaptOptions:
         prevalence: of the place where it will be used, for predictive values.
         one_patient_per_image: of a table that names no patients.
         allow_leaks: mark and do not refuse.
+        encoding: of the tables.
         seed: of split, folds and bootstrap.
         workers: processes that read.
         device: where the model runs, see `medvlp.load`.
@@ -76,6 +77,7 @@ class AdaptOptions:
     prevalence: float | None = None
     one_patient_per_image: bool = False
     allow_leaks: bool = False
+    encoding: str = "utf-8-sig"
     seed: int = 0
     workers: int = 2
     device: str = "cpu"
@@ -159,8 +161,9 @@ def _opened(options: AdaptOptions) -> tuple[Any, list[str]]:
     field = load(options.model).fields[0]
 
     def read(images: Path, table: Path, name: str) -> Films:
-        own = {"one_patient_per_image": options.one_patient_per_image, "workers": options.workers}
-        return read_films(images, table, options.out / f"{name}.parquet", field=field, **own)
+        own: Any = {"one_patient_per_image": options.one_patient_per_image, "workers": options.workers}
+        out = options.out / f"{name}.parquet"
+        return read_films(images, table, out, field=field, encoding=options.encoding, **own)
 
     films, test = read(options.images, options.labels, "films"), None
     if options.test_labels is not None:
@@ -237,13 +240,14 @@ def _release(
 
 
 def _of_films(evaluation: Evaluation, train: Prepared) -> dict[str, object]:
-    """Return the provenance of the base with what these films add: flaws of their split, and their modalities."""
+    """Return the provenance of the base with what these films add: flaws of their split, modalities, synthetic ones."""
     before, manifest = evaluation.model.bundle.provenance, evaluation.manifest
     judged = leaks_of(manifest)["model"]["caveats"]  # of who was in the base's training: no flaw of this one
     flaws = [str(before.get("split_flaw", ""))]
     flaws += [s for s in (*split_caveats(manifest), *leak_caveats(manifest)) if s not in judged and s not in flaws[0]]
     known: Any = before.get("modalities", ())
     own = {"split_flaw": " ".join(filter(None, flaws)), "modalities": sorted({*known, *modalities_of(train)})}
+    own |= {"synthetic": evaluation.synthetic}
     return {name: value for name, value in own.items() if value}
 
 

@@ -16,8 +16,8 @@ from medvlp.core.errors import DataError, UserError
 from medvlp.core.progress import progress
 from medvlp.data.cache import Cache
 from medvlp.data.grouping import with_patients
+from medvlp.data.layouts import index_cohort
 from medvlp.data.layouts._files import finding_name
-from medvlp.data.layouts.csv import index
 from medvlp.data.manifest import Manifest
 from medvlp.data.quarantine import write_quarantine
 from medvlp.data.readable import look_through
@@ -47,7 +47,14 @@ class Films:
 
 
 def read_films(
-    images: Path, table: Path, out: Path, *, one_patient_per_image: bool, workers: int, field: str = "image"
+    images: Path,
+    table: Path,
+    out: Path,
+    *,
+    one_patient_per_image: bool,
+    workers: int,
+    field: str = "image",
+    encoding: str = "utf-8-sig",
 ) -> Films:
     """Read a table of films and every file that it names.
 
@@ -60,12 +67,13 @@ def read_films(
         one_patient_per_image: whether each film is another patient, in a table that names none.
         workers: processes that read.
         field: as which the model reads the files; ``volume`` for one of volumes.
+        encoding: of the table.
 
     Raises:
         UserError: if a column is missing.
         DataError: if no column holds labels, two are of one finding, two rows name one file, or none can be read.
     """
-    source = read_table(table)
+    source = read_table(table, encoding=encoding)
     if "path" not in source.names:
         raise UserError(f"{table} has no column path (there: {', '.join(source.names)}): name the files' column so.")
     named = "patient_id" in source.names
@@ -95,7 +103,7 @@ def read_films(
     ((film, rows),) = Counter(filter(None, source.column("path"))).most_common(1) or [("", 0)]
     if rows > 1:
         raise DataError(f"{table} names the file {film} in {rows} rows, and would count it so often: leave one row.")
-    whole = index(images, columns=columns, table=str(table.resolve()))
+    whole = index_cohort("csv", images, {"columns": columns, "table": str(table.resolve()), "encoding": encoding})
     manifest = whole.having(field)
     if blank := len(whole) - len(manifest):
         logger.info(f"Rows of {table} that name no file, and are left out: {blank}.")

@@ -43,6 +43,14 @@ def test_json_lists_leaks_and_nothing_else_and_exits_3(cli: Cli, table: Path, tm
     assert done.err == ""
 
 
+def test_a_table_of_a_spreadsheet_on_windows_is_read_in_its_encoding(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "cohort.csv"
+    path.write_bytes("image;id.patient;split\na.png;Müller;train\nb.png;Müller;test\n".encode("cp1252"))
+    assert "is not in the encoding utf-8-sig" in cli("data", "check", path, "--no-images").refused()
+    done = cli("data", "check", path, "--no-images", "--encoding", "cp1252", "--json")
+    assert (done.code, [leak["kind"] for leak in json.loads(done.out)]) == (3, ["patient"])
+
+
 def test_each_kind_comes_with_what_to_do(cli: Cli, table: Path) -> None:
     done = cli("data", "check", table)
     lines = done.out.splitlines()

@@ -153,6 +153,10 @@ def test_predict_writes_masks_of_the_size_of_the_film_and_tells_boxes_in_its_pix
 ) -> None:
     numbers = [number for number, split in enumerate(SPLITS) if split == "test" and number % 4 != 3]
     paths = [films / f"{number}.png" for number in numbers]
+    both = ("--out", tmp_path / "masks", "--out", tmp_path / "p.csv")
+    refused = cli("predict", dense / "bundle", *paths, *both).refused()
+    assert refused.endswith(f"gives no scores, so {both[3]} would be empty: leave --out {both[3]} out.")
+    assert not (tmp_path / "masks").exists()  # nothing was asked before
     told = json.loads(cli("predict", dense / "bundle", *paths, "--out", tmp_path / "masks", "--json").out)
     overlaps = []
     for number, result in zip(numbers, told["results"], strict=True):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from medvlp.data.manifest import Manifest
+
 REPORTS = """id,text
 a,"FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Possible pneumonia."
 b,Clear lungs.
@@ -74,6 +76,31 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(cli, tmp_path: Path, tab
     ran = cli("data", "label", path, "--vocabulary", "nih14", "--out", tmp_path / "labels.csv", *options)
     assert sentence in ran.refused()
     assert not (tmp_path / "labels.csv").exists()
+
+
+def test_a_table_of_a_spreadsheet_on_windows_is_read_in_its_encoding(cli, tmp_path: Path) -> None:
+    table, out = tmp_path / "export.csv", tmp_path / "out"
+    table.write_bytes("id;text\nMüller;Left effusion.\n".encode("cp1252"))
+    for verb, more in (("label", ("--vocabulary", "nih14")), ("triplets", ())):
+        words = ("data", verb, table, "--out", out, *more)
+        assert "is not in the encoding utf-8-sig: save it as UTF-8" in cli(*words).refused()
+        assert cli(*words, "--encoding", "cp1252").code == 0
+        assert "Müller" in out.read_text(encoding="utf-8")
+
+
+def test_a_manifest_of_reports_gets_their_labels_as_columns(cli, tmp_path: Path) -> None:
+    made, out = tmp_path / "m.parquet", tmp_path / "labelled.parquet"
+    texts = ["FINDINGS: Small left effusion. No pneumothorax. IMPRESSION: Possible pneumonia.", None]
+    Manifest.of({"id": ["a", "b"], "text": texts, "split": ["test", "test"]}, root=tmp_path).save(made)
+    words = ("data", "label", made, "--vocabulary", "nih14", "--out")
+    assert cli(*words, out).out.splitlines()[0] == f"{out}: 2 reports."
+    record, blank = map(Manifest.load(out).record, range(2))
+    assert [record[f"label.{name}"] for name in ("effusion", "pneumothorax", "pneumonia")] == [1.0, 0.0, -1.0]
+    assert (record["split"], "label.mass" in record, "label.effusion" in blank) == ("test", False, False)
+    assert "give --out a file name that ends in .parquet" in cli(*words, tmp_path / "l.csv").refused()
+    assert "so --column has no meaning" in cli(*words, out, "--column", "text=x").refused()
+    told = cli("data", "label", out, "--vocabulary", "nih14", "--out", tmp_path / "twice.parquet").refused()
+    assert "has the label atelectasis already" in told
 
 
 def test_columns_under_other_names_are_named_on_the_command_line(cli, reports: Path, tmp_path: Path) -> None:

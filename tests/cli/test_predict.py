@@ -25,7 +25,7 @@ from medvlp.answers.asking.score_table import write_score_table
 from medvlp.cli.predict import _show_scores
 from medvlp.core.answers import Answer, Ask, Rows
 from medvlp.core.decoding import Decoding
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import DataError
 from medvlp.core.keys import Key
 from medvlp.core.predictions import Mask, Predictions
 from medvlp.core.protocols import Model
@@ -243,6 +243,16 @@ def test_rows_of_two_manifests_that_are_numbered_alike_keep_their_patients(tmp_p
     assert lines == ["row-000001,p,1,0.5", "row-000001,q,0,0.5"]
 
 
+def test_rows_of_a_synthetic_manifest_are_marked(tmp_path: Path) -> None:
+    columns = {"id": ["a"], "image": ["a.png"], "label.edema": [1.0]}
+    Manifest.of(columns, root=tmp_path, meta={"synthetic": True}).save(tmp_path / "m.parquet")
+    rows = picture_files([tmp_path / "m.parquet"], fields=["image"], studies=False)
+    found = {"results": [{"path": str(tmp_path / "a.png"), "id": "a", "scores": {"edema": 0.5}}]}
+    write_score_table(tmp_path / "p.csv", found, rows)
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines == ["id,patient_id,synthetic,label:edema,score:edema", "a,,1,1,0.5"]
+
+
 def test_a_held_back_picture_is_a_group_of_the_table(tmp_path: Path) -> None:
     rows = picture_files([Path("a.png"), Path("b.png")], fields=["image"], studies=False)
     results = [{"path": f"{name}.png", "scores": {"edema": 0.5}, "abstained": name == "b"} for name in "ab"]
@@ -250,8 +260,6 @@ def test_a_held_back_picture_is_a_group_of_the_table(tmp_path: Path) -> None:
     assert (tmp_path / "p.csv").read_text().splitlines() == [
         "id,patient_id,label:edema,score:edema,group:gate", "a.png,,,0.5,let in", "b.png,,,0.5,held back",
     ]  # fmt: skip
-    with pytest.raises(UserError, match=r"This model gives no scores of findings, so .* would be empty"):
-        write_score_table(tmp_path / "p.csv", {"results": [{"path": "a.png"}]}, rows)
 
 
 def test_where_results_go_is_looked_at_first(cli: Cli, tmp_path: Path) -> None:

@@ -47,6 +47,26 @@ def test_score_writes_numbers_cases_page_and_tables(cli: Cli, predictions: Path,
     assert r"\begin{tabular}" in (tmp_path / "t.tex").read_text()
 
 
+def test_predictions_of_synthetic_data_say_so_whoever_scores_them_again(
+    cli: Cli, predictions: Path, tmp_path: Path
+) -> None:
+    for file in (predictions, _write(tmp_path / "marked.csv", synthetic=1), tmp_path / "of_marked.parquet"):
+        out = tmp_path / f"of_{file.stem}.json"
+        assert cli("score", file, "--out", out, "--resamples", 20, "--no-page").code == 0
+        assert load_result(out).synthetic is (file is not predictions)
+
+
+def test_a_table_of_a_spreadsheet_on_windows_is_read_in_its_encoding(
+    cli: Cli, predictions: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "export.csv"
+    table.write_bytes(predictions.read_text().replace("effusion", "Erguß").encode("cp1252"))
+    words = ("score", table, "--out", tmp_path / "r.json", "--resamples", 20, "--no-page")
+    assert "is not in the encoding utf-8-sig" in cli(*words).refused()
+    assert cli(*words, "--encoding", "cp1252").code == 0
+    assert load_result(tmp_path / "r.json").find("auroc", "Erguß", split="test").value is not None
+
+
 def test_a_result_is_made_again_from_itself(cli: Cli, predictions: Path, tmp_path: Path) -> None:
     cli("score", predictions, "--out", tmp_path / "r.json", "--resamples", 30, "--no-page")
     assert cli("score", tmp_path / "r.json", "--out", tmp_path / "again.json", "--no-page").code == 0

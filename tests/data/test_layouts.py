@@ -163,6 +163,7 @@ def test_a_synthetic_hospital_is_called_so_by_whatever_layout_reads_it(
     listed = {"table": "reports.csv", "columns": {"text": "Report", "patient_id": "PatientID"}}
     for layout, options in (("hospital", joined), ("csv", listed), ("image_folder", {}), ("phantom", {})):
         assert index_cohort(layout, tiny_cohort.root, options).meta["synthetic"] is True, layout
+    assert index_cohort("image_folder", tiny_cohort.root / "dicom").meta["synthetic"] is True  # a part of it alone
     if written is not None:
         (hospital / "cohort.json").write_bytes(written)
     assert "synthetic" not in index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key")}).meta
@@ -278,6 +279,19 @@ def test_studies_under_one_placeholder_for_a_number_get_their_own_reports(hospit
     assert index_cohort("hospital", hospital, options).column("text").tolist() == ["Clear.", "Clear."]
 
 
+def test_a_file_that_holds_no_image_is_listed_as_reading_it_calls_it(hospital: Path, tmp_path: Path) -> None:
+    files = {"empty": b"", "corrupt": bytes(200), "pointer": b"version https://git-lfs.github.com/spec/v1\n"}
+    files |= {"not_dicom": b"notes"}
+    for reason, content in files.items():
+        (hospital / "b" / reason).mkdir(parents=True)
+        (hospital / "b" / reason / "x.dcm").write_bytes(content)
+    write_dicom(hospital / "b/good/a.dcm", patient="MRN1", accession="A1", study="1.2.1")
+    listed = {reason: [f"b/{reason}/x.dcm"] for reason in files}
+    for layout, options in (("hospital", {"images": "b"}), ("image_folder", {"images": "b"})):
+        found = index_cohort(layout, hospital, {**options, "key_file": str(tmp_path / "key")}).meta["skipped"]
+        assert found | listed == found, layout  # type: ignore[operator]
+
+
 def test_a_file_without_preamble_is_an_image_of_its_hospital(hospital: Path, tmp_path: Path) -> None:
     write_dicom(hospital / "d/1/PA2.dcm", patient="MRN1", accession="A1", study="1.2.1")
     whole = (hospital / "d/1/PA2.dcm").read_bytes()
@@ -302,7 +316,7 @@ def test_links_that_lead_out_of_a_hospital_are_listed_and_not_followed(hospital:
         "linked_folder": ["all", "d/2/more"],
         "outside_the_root": ["d/1/x.dcm"],
         "repeated": ["d/1/same.dcm"],
-        "unreadable": ["d/gone.dcm"],
+        "not_found": ["d/gone.dcm"],
     }
     assert len(manifest) == 3
     with pytest.raises(DataError, match=r"/all leads out of .*: give a root that holds the images themselves"):
@@ -323,7 +337,7 @@ def test_a_hospital_folder_that_cannot_be_joined_is_one_sentence(hospital: Path,
     (hospital / "latin.csv").write_bytes("AccessionNumber,Report\nA1,Ödem\n".encode("latin-1"))
     with pytest.raises(
         DataError,
-        match=r"not in the encoding utf-8-sig: save it as UTF-8, .* layouts csv and hospital also take encoding=cp1252",
+        match=r"not in the encoding utf-8-sig: save it as UTF-8, .*; of the layouts csv and hospital encoding=cp1252",
     ):
         index_cohort("hospital", hospital, {**key, "reports": "latin.csv"})
     manifest = index_cohort("hospital", hospital, {**key, "reports": "latin.csv", "encoding": "latin-1"})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from nibabel import Nifti1Image
@@ -57,6 +58,7 @@ def films(folder: Path) -> Path:
             rows.append([name, f"p{patient}", mark, rare, ["PA", "AP"][patient % 2], "seen in the ward"])
     (images / "004_0.png").write_bytes(b"no picture")
     write(folder / "labels.csv", rows)
+    (folder / "cohort.json").write_text('{"synthetic": true}')
     tower = {"name": "timm", "architecture": "resnet10t", "image_size": 32, "channels": 1}
     model = build_model({"name": "vision", "vision": tower}, tokenizer=None)
     read = [{"name": "read", "size": 32, "preset": "dicom_voi_v1"}]
@@ -105,6 +107,9 @@ def test_the_bundle_answers_with_thresholds_calibration_gate_and_what_it_has_see
 ) -> None:
     out, _ = run
     bundle = load_bundle(out / "bundle")
+    assert bundle.provenance["synthetic"] is True  # as the folder of the films is, that of its base is not known
+    assert load_result(out / "results" / "adapted.json").synthetic
+    assert pd.read_parquet(out / "results" / "predictions.parquet")["synthetic"].eq(1).all()
     kept = bundle.answers[0]
     assert (kept.name, list(kept.labels)) == ("adapted", ["pleural_effusion"])
     assert kept.operating_points is not None
@@ -141,14 +146,14 @@ def doubtful(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.slow
-def test_the_card_says_what_the_model_is_and_that_its_base_was_trained_on_synthetic_data(
+def test_the_card_says_what_the_model_is_and_that_its_base_or_its_films_are_synthetic(
     run: tuple[Path, list[str]], doubtful: Bundle
 ) -> None:
     plain = load_bundle(run[0] / "bundle").card
     assert "zero-shot" not in plain  # it takes no words
-    assert "ynthetic" not in plain
-    assert "- synthetic-data\n" in doubtful.card
-    assert "Trained on synthetic data: it proves the machinery and knows nothing of patients." in doubtful.card
+    for card in (plain, doubtful.card):
+        assert "- synthetic-data\n" in card
+        assert "Trained on synthetic data: it proves the machinery and knows nothing of patients." in card
 
 
 @pytest.mark.slow
@@ -306,6 +311,16 @@ def test_findings_of_a_table_may_be_of_any_language(folder: Path, tmp_path: Path
     given: dict[str, Any] = {"one_patient_per_image": False, "workers": 1}
     films = read_films(folder / "films", tmp_path / "t.csv", tmp_path / "films.parquet", **given)
     assert films.findings == {"肺炎": (1, 1), "气胸": (1, 1)}
+
+
+def test_a_table_of_a_spreadsheet_on_windows_is_read_in_its_encoding(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes("path;patient_id;Pleuraerguß\n001_0.png;a;1\n002_0.png;b;0\n".encode("cp1252"))
+    given: dict[str, Any] = {"one_patient_per_image": False, "workers": 1}
+    with pytest.raises(UserError, match=r"is not in the encoding utf-8-sig: .*\(--encoding cp1252;"):
+        read_films(folder / "films", table, tmp_path / "films.parquet", **given)
+    films = read_films(folder / "films", table, tmp_path / "films.parquet", **given, encoding="cp1252")
+    assert films.findings == {"pleuraerguß": (1, 1)}
 
 
 def parted(folder: Path, table: Path, parts: dict[int, str]) -> None:

@@ -25,7 +25,7 @@ from medvlp.core.keys import parse_key
 from medvlp.core.predictions import Predictions
 from medvlp.core.sample import Sample, Stack
 from medvlp.core.table import FeatureTable
-from medvlp.data.parallel import Progress
+from medvlp.data.parallel import Progress, notify
 from medvlp.data.picture_files import PictureFile, picture_files
 from medvlp.data.quarantine import quarantined
 from medvlp.data.stacks import stack_of
@@ -44,6 +44,7 @@ def predict_files(
     name: str = "",
     maps: Path | None = None,
     out: Path | None = None,
+    table: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def predict_files(
         maps: folder for a picture of each thing that is stated, with where it was seen; none of a picture that the
             gate holds back.
         out: folder for masks: a PNG of the file's size a finding, of a volume NIfTI in the file's own grid.
+        table: file that the scores will go to; without any they are refused before a file is read.
         workers: processes that read many pictures; 0: this one. It reads volumes itself, as they are large.
         progress: called with (done, total) files.
 
@@ -92,11 +94,6 @@ def predict_files(
     kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
     kinds = kinds or [model.model.vision_kind]
     done = count(1)
-
-    def tick() -> None:
-        if progress is not None:
-            progress(next(done), len(rows))
-
     asked = [
         _asked(
             single,
@@ -107,9 +104,9 @@ def predict_files(
             maps=maps,
             out=out,
             workers=workers,
-            tick=tick,
+            tick=lambda: notify(progress, next(done), len(rows)),
         )
-        for single, own in _of_kinds(model, kinds, recipe, question, decoding, maps, out)
+        for single, own in _of_kinds(model, kinds, recipe, question, decoding, maps, out, table)
     ]
     failed = {number: error for each in asked for number, error in each.failed.items()}
     results = {number: result for each in asked for number, result in each.results.items()}
@@ -167,6 +164,7 @@ def _of_kinds(
     decoding: Decoding | None,
     maps: Path | None,
     out: Path | None,
+    table: Path | None,
 ) -> list[tuple[VisionLanguageModel, list[int]]]:
     """Return the model as one of each kind that occurs; refuse what no answer of theirs would read or write."""
     found, answers = list(model.by_kind(kinds)), dict[str, Answer]()
@@ -182,6 +180,8 @@ def _of_kinds(
     if out is not None and not any("masks" in each.gives for each in answers.values()):
         idle = f"{', '.join(answers)} draws no masks, so nothing would be written to {out}"
         raise UserError(f"{idle}: leave --out out, or end it in .csv for a table of the scores.")
+    if table is not None and not any("scores" in each.gives for each in answers.values()):
+        raise UserError(f"{', '.join(answers)} gives no scores, so {table} would be empty: leave --out {table} out.")
     return found
 
 

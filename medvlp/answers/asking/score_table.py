@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medvlp.core.errors import UserError
 from medvlp.core.files import written_whole
 from medvlp.data.picture_files import PictureFile
 
@@ -17,7 +16,8 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
 
     Columns: ``id``, ``patient_id``, ``split`` where a manifest tells one, and for each finding ``label:NAME`` and
     ``score:NAME`` (the probability where the bundle holds a calibration). What nobody knows is blank, to be filled in
-    before it is scored. Where the bundle has a gate ``group:gate`` says ``held back`` or ``let in``.
+    before it is scored. Where the bundle has a gate ``group:gate`` says ``held back`` or ``let in``; ``synthetic`` is 1
+    where a manifest says so.
 
     Args:
         path: of the file.
@@ -25,7 +25,7 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
         rows: what it was asked about, see `files_of`.
 
     Raises:
-        UserError: if the model gave no scores, or the file cannot be written.
+        UserError: if the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -37,11 +37,10 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
     """
     known = {(row.id, str(row.files[0])): row for row in rows}  # two manifests may both number their rows
     findings = list(dict.fromkeys(name for result in found["results"] for name in result.get("scores", {})))
-    if not findings:
-        raise UserError(f"This model gives no scores of findings, so {path} would be empty: leave --out {path} out.")
     placed = any(row.split is not None for row in rows)
     gated = any("abstained" in result for result in found["results"])
-    header = ["id", "patient_id", *(["split"] if placed else [])]
+    synthetic = any(row.synthetic for row in rows)
+    header = ["id", "patient_id", *(["split"] if placed else []), *(["synthetic"] if synthetic else [])]
     header += [f"{kind}:{name}" for name in findings for kind in ("label", "score")] + (["group:gate"] if gated else [])
     with written_whole(path) as temporary, open(temporary, "w", -1, "utf-8", "backslashreplace", "") as handle:
         writer = csv.writer(handle, lineterminator="\n")
@@ -49,6 +48,7 @@ def write_score_table(path: Path, found: Mapping[str, Any], rows: Sequence[Pictu
         for result in found["results"]:
             row = known[result.get("id", result["path"]), result["path"]]
             cells: list[object] = [row.id, row.patient or "", *([row.split or ""] if placed else [])]
+            cells += [int(row.synthetic)] if synthetic else []
             for name in findings:
                 label = row.labels.get(name)
                 cells += ["" if label is None else f"{label:g}", result.get("scores", {}).get(name, "")]

@@ -50,7 +50,8 @@ def index_cohort(
     if not isinstance(made, Manifest):
         kind = type(made).__name__
         raise DataError(f"The layout {layout!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
-    facts = root / "cohort.json"  # a synthetic hospital's, which may be read by any layout
-    if facts.is_file() and b'"synthetic": true' in facts.read_bytes():
+    # A synthetic hospital's, which any layout may read, and a part of it alone.
+    facts = (folder / "cohort.json" for folder in (made.root.resolve(), *made.root.resolve().parents))
+    if any(b'"synthetic": true' in each.read_bytes() for each in facts if each.is_file()):
         made.meta["synthetic"] = True
     return made

@@ -15,7 +15,9 @@ _COMPARED = (*PATH_KINDS, "text", "id.patient", "id.study")
 _READ = (*PATH_KINDS, "text", "id", "label", "number")
 
 
-def open_cohort(path: Path, *, root: Path | None = None, columns: Mapping[str, str] | None = None) -> Manifest:
+def open_cohort(
+    path: Path, *, root: Path | None = None, columns: Mapping[str, str] | None = None, encoding: str = "utf-8-sig"
+) -> Manifest:
     r"""Load a manifest, or make one of a CSV.
 
     A CSV needs no ``id`` (its rows are then numbered) and nothing to encode; columns that are named as a manifest's are
@@ -25,6 +27,7 @@ def open_cohort(path: Path, *, root: Path | None = None, columns: Mapping[str, s
         path: Parquet, CSV or TSV.
         root: folder of the images; default: what the manifest says, or the table's own folder.
         columns: manifest field -> column of the CSV.
+        encoding: of a CSV.
 
     Raises:
         DataError: if it cannot be read, or lacks a column that is asked for.
@@ -40,7 +43,7 @@ def open_cohort(path: Path, *, root: Path | None = None, columns: Mapping[str, s
         if columns:
             raise ConfigError(f"{path} is no CSV, so --column has no meaning: its columns are named already.")
         return Manifest.load(path, root=root)
-    table = read_table(path)
+    table = read_table(path, encoding=encoding)
     values = _values(table, columns or {})
     if not values:
         raise DataError(

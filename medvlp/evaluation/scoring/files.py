@@ -11,7 +11,7 @@ import pandas as pd
 from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.files import sha256_of
 from medvlp.core.provenance import code_hash, hash_of
-from medvlp.evaluation.predictions import check_keys, read_predictions
+from medvlp.evaluation.predictions import check_keys, is_synthetic, read_predictions
 from medvlp.evaluation.report_text import evaluate_reports
 from medvlp.evaluation.results import Result
 from medvlp.evaluation.scoring.options import ScoreOptions
@@ -24,6 +24,7 @@ def score_file(
     fit: Path | None,
     options: ScoreOptions,
     columns: Mapping[str, str] | None = None,
+    encoding: str = "utf-8-sig",
     title: str = "",
     synthetic: bool = False,
 ) -> Result:
@@ -34,14 +35,15 @@ def score_file(
         fit: the same of validation rows.
         options: of the statistics.
         columns: field -> column of the tables, where it is called otherwise.
+        encoding: of a CSV.
         title: words for a page; by default the file's name.
-        synthetic: the data is synthetic.
+        synthetic: the data is synthetic, also where its table does not say so (see `is_synthetic`).
 
     Raises:
         DataError: if a file is missing or would give wrong numbers.
     """
-    table = read_predictions(predictions, columns=columns)
-    validation = None if fit is None else read_predictions(fit, columns=columns)
+    table = read_predictions(predictions, columns=columns, encoding=encoding)
+    validation = None if fit is None else read_predictions(fit, columns=columns, encoding=encoding)
     files = [sha256_of(path) for path in (predictions, fit) if path is not None]
     return score_predictions(
         table,
@@ -62,6 +64,7 @@ def score_reports(
     *,
     options: ScoreOptions,
     columns: Mapping[str, str] | None = None,
+    encoding: str = "utf-8-sig",
     vocabulary: str = "chexpert14",
     title: str = "",
     synthetic: bool = False,
@@ -75,15 +78,16 @@ def score_reports(
         path: CSV or Parquet.
         options: its seed and resamples are used; others must be what they are by default.
         columns: field -> column of the table, where it is called otherwise.
+        encoding: of a CSV.
         vocabulary: of the findings.
         title: words for a page; by default the file's name.
-        synthetic: the data is synthetic.
+        synthetic: the data is synthetic, also where its table does not say so (see `is_synthetic`).
 
     Raises:
         DataError: if a text or patient is missing, an id occurs twice, splits are several, or ``has_prior`` no 1 or 0.
         ConfigError: if an option is set that says nothing of texts.
     """
-    table = read_predictions(path, columns=columns)
+    table = read_predictions(path, columns=columns, encoding=encoding)
     there = [column for column in REPORT_COLUMNS if column in table]
     if not there or any(str(column).startswith(("label:", "score:")) for column in table.columns):
         return None
@@ -105,7 +109,7 @@ def score_reports(
         title=title or path.stem,
     )
     recipe = hash_of([options.seed, options.resamples, vocabulary, code_hash("evaluation"), code_hash("text")])
-    return replace(result, recipe=recipe, data=hash_of([sha256_of(path)]), synthetic=synthetic)
+    return replace(result, recipe=recipe, data=hash_of([sha256_of(path)]), synthetic=synthetic or is_synthetic(table))
 
 
 def _priors(path: Path, table: pd.DataFrame) -> list[bool] | None:

@@ -22,7 +22,7 @@ from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import split_rows
 from medvlp.evaluation.metric_row import with_draws
-from medvlp.evaluation.predictions import checked_findings, numeric_columns
+from medvlp.evaluation.predictions import checked_findings, is_synthetic, numeric_columns
 from medvlp.evaluation.rank_metrics import rank_metrics
 from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
@@ -119,13 +119,13 @@ def score_predictions(
         name=name if options.policy == "u_ignore" else f"{name}_{options.policy}",
         title=title,
         role=role,
-        synthetic=synthetic,
+        synthetic=synthetic or is_synthetic(table),
         recipe=recipe,
         data=data or hash_of(pd.util.hash_pandas_object(table.astype(str), index=False).tolist()),
         metrics=tuple(metrics),
         caveats=patient_notes(table["patient_id"].astype(str)),
         flags=tuple(flags),
-        cases=table,
+        cases=table.assign(synthetic=1) if synthetic else table,
         options=options.to_dict(),
         fitted={} if fitted is None else {finding: each.to_dict() for finding, each in fitted.items()},
     )

@@ -28,6 +28,11 @@ def test_the_separator_is_the_headers_whatever_stands_in_reports(tmp_path: Path)
     assert read_table(tmp_path / "t.csv").rows == (("7", "Heart, lungs, bones: all normal."),)
 
 
+def test_a_row_of_several_lines_is_told_by_the_line_in_which_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('id,text\na,"Two\nlines."\n\nb,"Three\nmore\nlines."\nc,One.\n')
+    assert read_table(tmp_path / "t.csv").lines == (2, 5, 8)
+
+
 def test_a_column_whose_name_stands_twice_is_refused_where_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("note,patient,patient,x,x\nClear.,p1,q1,1,2\n")
     assert len(index_cohort("csv", tmp_path, {"columns": {"text": "note"}})) == 1
