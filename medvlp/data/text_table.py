@@ -145,9 +145,9 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
         raise DataError(f"{path} is no whole gzip file ({error}): download it again.") from None
     except (UnicodeDecodeError, LookupError):
         raise DataError(
-            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8', or name its "
-            "own, such as cp1252, Windows in western Europe (--encoding cp1252; of the layouts csv and hospital "
-            "encoding=cp1252, of `train` data.layout.encoding=cp1252)."
+            f"{path} is not in the encoding {encoding}: save it as UTF-8, a spreadsheet's 'CSV UTF-8', or name its own "
+            "where the command takes one, such as cp1252 of Windows in western Europe (--encoding cp1252; of the "
+            "layouts csv and hospital encoding=cp1252, of `train` data.layout.encoding=cp1252)."
         ) from None
     above, separator = 0, ""
     while found := _ABOVE.match(text):
