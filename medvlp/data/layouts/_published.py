@@ -119,8 +119,8 @@ def label_columns(table: Table, words: Mapping[str, str]) -> dict[str, list[int 
         column = table.column(word)
         for row, value in enumerate(column):
             if value not in _LABELS:
-                fault = f"{word} is {value!r}, where a label is 1 (present), 0 (absent), -1 (uncertain) or blank"
-                raise table.fault(row, f"{fault}: take the table as it was published.")
+                what = f"{word} is {value!r}, where a label is 1 (present), 0 (absent), -1 (uncertain) or blank"
+                raise table.fault(row, f"{what}: take the table as it was published.")
         columns[f"label.{finding}"] = [_LABELS[value] for value in column]
     if not columns:
         first = next(iter(words.values()))
