@@ -40,8 +40,9 @@ def of_column(manifest: Manifest, *, name: str) -> Split:
     made: Any = manifest.meta.get("split")
     if not isinstance(made, dict):
         return split
-    words = {key: str(made[key]) for key in ("name", "rule", "unit", "card", "flaw", "source") if key in made}
-    return replace(split, **words, options=dict(made.get("options", {})))
+    facts: dict[str, Any] = {"options": dict(made.get("options", {}))}
+    facts |= {key: str(made[key]) for key in ("name", "rule", "unit", "card", "flaw", "source") if key in made}
+    return replace(split, **facts)
 
 
 def of_sides(manifest: Manifest, sides: np.ndarray, *, name: str, unit: str, options: dict[str, object]) -> Split:
