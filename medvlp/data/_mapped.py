@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pandas.util import hash_array
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import sha256_of, written_whole
 from medvlp.data import _columns
-from medvlp.data._columns import characters
 from medvlp.data._groups import open_parquet
 from medvlp.data.cache import Cache
 
 LARGE = 1 << 20
 """Rows from which on a manifest is mapped."""
 _BATCH = 1 << 17  # rows
-_PRIME = np.uint64(0x9E3779B97F4A7C15 | 1)
 
 
 def mapped_table(path: Path, *, cache: Cache) -> pa.Table | None:
@@ -76,17 +75,11 @@ def _is_words(name: str, kind: Any) -> bool:  # noqa: ANN401 (pyarrow's types ha
 
 
 def string_hashes(words: pa.Array) -> np.ndarray:
-    """Return 64 bits of each string, none of them empty, (N,) uint64: strings of different bits are different.
+    """Return 64 bits of each string, (N,) uint64: strings of different bits are different.
 
     Raises:
         DataError: if one is missing.
     """
     if words.null_count:
         raise DataError("A row has no id.")
-    text, ends = characters(words)
-    lengths, starts = np.diff(ends), ends[:-1]
-    text = text.astype(np.uint64) + np.uint64(1)
-    powers = np.cumprod(np.full(max(1, int(lengths.max(initial=0))), _PRIME, np.uint64))
-    text *= powers[np.arange(len(text)) - np.repeat(starts, lengths)]
-    mixed = np.add.reduceat(text, starts)
-    return (mixed ^ (mixed >> np.uint64(31))) * _PRIME
+    return hash_array(words.to_numpy(zero_copy_only=False), categorize=False)
