@@ -67,7 +67,7 @@ def render_sweep(table: Table, made: Mapping[str, Mapping[str, object]]) -> str:
     sections.append(_Section(key="runs", title="Runs", lead=lead, table=_sweep_runs(table)))
     sections.append(_Section(key="made", title="What was run", facts=made))
     banners = [("Mind", caveat) for caveat in table.caveats]
-    return _render("Sweep", table.title, _sweep_summary(table), banners, sections, synthetic=table.synthetic)
+    return _render("Sweep", table, _sweep_summary(table), banners, sections)
 
 
 def render_suite(suite: Suite) -> str:
@@ -95,32 +95,15 @@ def render_suite(suite: Suite) -> str:
     lead += ". Each run's page is FOLDER/report.html."
     sections.append(_Section(key="runs", title="Runs", lead=lead, table=_suite_runs(suite)))
     banners = [(line.shown, text) for line in suite.lines for text in line.caveats]
-    return _render("Suite", suite.title, _suite_summary(suite), banners, sections, synthetic=suite.synthetic)
+    return _render("Suite", suite, _suite_summary(suite), banners, sections)
 
 
 def _render(
-    kind: str,
-    title: str,
-    summary: str,
-    banners: Sequence[tuple[str, str]],
-    sections: Sequence[_Section],
-    *,
-    synthetic: bool,
+    kind: str, of: Table | Suite, summary: str, banners: Sequence[tuple[str, str]], sections: Sequence[_Section]
 ) -> str:
-    return (
-        environment()
-        .get_template("grid.html.jinja")
-        .render(
-            kind=kind,
-            title=title,
-            summary=summary,
-            banners=banners,
-            sections=sections,
-            synthetic=synthetic,
-            minus=_minus,
-            is_cell=lambda entry: isinstance(entry, Cell),
-        )
-    )
+    said = {"kind": kind, "title": of.title, "summary": summary, "banners": banners, "sections": sections}
+    ways = {"minus": _minus, "is_cell": lambda entry: isinstance(entry, Cell)}
+    return environment().get_template("grid.html.jinja").render(**said, **ways, synthetic=of.synthetic)
 
 
 # sweep --------------------------------------------------------------------------------------------------------------
