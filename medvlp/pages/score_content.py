@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
+from numpy.typing import ArrayLike
 
 from medvlp.evaluation.predictions import check_policy, known_rows
 from medvlp.evaluation.results import AVERAGES, Metric, Result
@@ -17,7 +17,7 @@ from medvlp.pages.score_charts import decision_chart, reliability_chart
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.calibration.calibrators import Calibrator
 from medvlp.statistics.calibration.reliability import reliability_bins
-from medvlp.statistics.decision_curve import decision_curve
+from medvlp.statistics.decision_curve import DecisionCurve, decision_curve
 from medvlp.statistics.few import TOO_FEW
 
 # Rows times resamples of the band of one decision curve: a large cohort needs fewer to be as smooth.
@@ -200,42 +200,41 @@ def _figures(result: Result, rows: Sequence[Metric], resamples: int, seed: int, 
         draws = 1 if benefit.reason in TOO_FEW else draws  # of one there is no band, as there is no interval
         if name in _MAPS:
             values = Calibrator.from_dict(result.fitted[label]["calibration"][name]).probabilities(values)
-        figures.append(_figure(table, rows, known.known, label, name, values, truth, draws, seed, f"{key}-{at}"))
+        patients = table.loc[known.known, "patient_id"].astype(str)
+        error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
+        level = 0.95 if error is None else error.interval.level
+        bins = reliability_bins(truth, values, patients, level=level)
+        curve = _curve(truth, values, patients, resamples=draws, seed=seed, level=level)
+        figures.append(
+            ProbabilityFigure(
+                name=finding(label),
+                calibration=map_words(name),
+                error="" if error is None else _error_words(error),
+                reliability=Markup(reliability_chart(bins, key=f"reliability-{key}-{at}")),
+                benefit=_benefit_words(curve),
+                decision=Markup(decision_chart(curve, prevalence=float(truth.mean()), key=f"decision-{key}-{at}")),
+            )
+        )
     return figures
 
 
-def _figure(
-    table: pd.DataFrame,
-    rows: Sequence[Metric],
-    known: np.ndarray,
-    label: str,
-    name: str,
-    values: np.ndarray,
-    truth: np.ndarray,
-    resamples: int,
-    seed: int,
-    key: str,
-) -> ProbabilityFigure:
-    patients = table.loc[known, "patient_id"].astype(str)
-    error = next((r for r in rows if (r.metric, r.label, r.calibration) == ("ece", label, name)), None)
-    level = 0.95 if error is None else error.interval.level
-    bins = reliability_bins(truth, values, patients, level=level)
+def _error_words(row: Metric) -> str:
+    return f"error {number(row.value)}" + (f" ({interval(row)})" if interval(row) else "")
+
+
+def _curve(
+    truth: np.ndarray, values: np.ndarray, patients: ArrayLike, *, resamples: int, seed: int, level: float = 0.95
+) -> DecisionCurve:
+    """Return a decision curve up to the largest probabilities that there are."""
     end = max(0.1, min(0.99, round(float(np.quantile(values, 0.995)) + 0.05, 2)))
-    places = np.linspace(0.01, end, 60)
-    clusters = patient_clusters(patients, truth)
-    curve = decision_curve(truth, values, clusters, thresholds=places, resamples=resamples, seed=seed, level=level)
-    around = "" if error is None or not interval(error) else f" ({interval(error)})"
+    clusters, places = patient_clusters(patients, truth), np.linspace(0.01, end, 60)
+    return decision_curve(truth, values, clusters, thresholds=places, resamples=resamples, seed=seed, level=level)
+
+
+def _benefit_words(curve: DecisionCurve) -> str:
     # Calling everybody by the model is not above calling everybody, whatever rounding adds.
     better = np.flatnonzero(curve.model - np.maximum(curve.everybody, 0) > 1e-12)
-    benefit = "never above both"
-    if len(better):
-        parts = "in parts " if np.ptp(better) >= len(better) else ""
-        benefit = f"above both {parts}from {places[better[0]]:.2f} to {places[better[-1]]:.2f}"
-    return ProbabilityFigure(
-        name=finding(label),
-        calibration=map_words(name),
-        error="" if error is None else f"error {number(error.value)}{around}",
-        reliability=Markup(reliability_chart(bins, key=f"reliability-{key}")),
-        benefit=benefit,
-        decision=Markup(decision_chart(curve, prevalence=float(truth.mean()), key=f"decision-{key}")),
-    )
+    if not len(better):
+        return "never above both"
+    parts = "in parts " if np.ptp(better) >= len(better) else ""
+    return f"above both {parts}from {curve.threshold[better[0]]:.2f} to {curve.threshold[better[-1]]:.2f}"

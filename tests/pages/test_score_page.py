@@ -18,7 +18,7 @@ from medvlp.pages.hub_card import hub_card
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.score_charts import decision_chart
-from medvlp.pages.score_content import _figure, map_words, rule_words, score_parts
+from medvlp.pages.score_content import _benefit_words, _curve, map_words, rule_words, score_parts
 from medvlp.statistics.decision_curve import DecisionCurve
 
 
@@ -151,9 +151,7 @@ def test_a_decision_curve_is_above_both_only_where_it_is(
     """Of groups of (probability, present, absent)."""
     values = np.concatenate([np.full(present + absent, each) for each, present, absent in groups])
     truth = np.concatenate([np.repeat([1, 0], [present, absent]) for _, present, absent in groups])
-    table = pd.DataFrame({"patient_id": np.arange(len(truth))})
-    known = np.ones(len(truth), bool)
-    assert _figure(table, [], known, "effusion", "none", values, truth, 50, 0, "k").benefit == words
+    assert _benefit_words(_curve(truth, values, np.arange(len(truth)), resamples=50, seed=0)) == words
 
 
 def test_a_decision_curve_of_too_few_patients_has_no_band() -> None:
