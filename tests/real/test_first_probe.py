@@ -16,7 +16,7 @@ from medvlp.zoo.starter import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Added to a printed line, whose own words all stay: bootstrap samples and draws of few shots are most of its time.
-FEWER = " evaluation.resamples=500 evaluation.measures.few_shot.draws=1"
+FEWER = " evaluation.resamples=500 evaluation.measures.few_shot.draws=2"
 PACKS = {"$NIH_CHESTXRAY14": "nih-cxr14", "$PNEUMONIA_KERMANY": "pneumonia-kermany"}
 
 
