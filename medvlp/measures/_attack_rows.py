@@ -29,15 +29,13 @@ class Embedded:
 
 def thresholds_of(manifest: Manifest, said: Predictions | None) -> dict[str, float]:
     """Return finding -> Youden's threshold on rows that nothing is judged on; those of one class have none."""
-    found = {}
+    found = dict[str, float | None]()
     for label, scores in (said.scores or {} if said is not None else {}).items():
         if f"label.{label}" in manifest:
             truth = np.asarray(manifest.column(f"label.{label}"), dtype=np.float64)
             known = np.isin(truth, (0.0, 1.0)) & np.isfinite(scores)
-            threshold = youden_threshold(scores[known].astype(np.float64), truth[known] == 1) if known.any() else None
-            if threshold is not None:
-                found[label] = threshold
-    return found
+            found[label] = youden_threshold(scores[known].astype(np.float64), truth[known] == 1)
+    return {label: threshold for label, threshold in found.items() if threshold is not None}
 
 
 def recall_rows(

@@ -198,12 +198,8 @@ def thresholds_of(maps: Iterator[DrawnMap]) -> dict[str, float]:
         case = each.case()
         if not np.isnan(case.evidence).all():
             peaks.setdefault(case.finding, []).append((float(np.nanmax(case.evidence)), case.present))
-    found = {}
-    for finding, some in peaks.items():
-        threshold = youden_threshold(np.array([peak for peak, _ in some]), np.array([there for _, there in some]))
-        if threshold is not None:
-            found[finding] = threshold
-    return found
+    found = {finding: youden_threshold(*map(np.array, zip(*some, strict=True))) for finding, some in peaks.items()}
+    return {finding: threshold for finding, threshold in found.items() if threshold is not None}
 
 
 def training_boxes(prepared: Prepared, regions: Regions, findings: Sequence[str]) -> dict[str, list[list[Box]]]:
