@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -125,11 +125,6 @@ class Suite(_Frozen):
     def synthetic(self) -> bool:
         """Whether any number is of synthetic data."""
         return any(line.synthetic for line in self.lines)
-
-
-def suite_document(suite: Suite) -> dict[str, Any]:
-    """Return the suite as plain data, as `load_suite_table` reads it."""
-    return suite.model_dump(mode="json", by_alias=True)
 
 
 def load_suite_table(path: Path) -> Suite:

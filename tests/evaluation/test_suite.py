@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from medvlp.evaluation.suite import (
     load_suite_table,
     published_rows,
     published_table,
-    suite_document,
     suite_numbers,
     suite_table,
 )
@@ -137,9 +135,10 @@ def suite() -> Suite:
 
 def test_the_table_is_read_back_as_it_was_written_and_anything_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(json.dumps(suite_document(suite())))
+    written = suite().model_dump_json(by_alias=True)
+    path.write_text(written)
     assert load_suite_table(path) == suite()
-    path.write_text(json.dumps(suite_document(suite())).replace("medvlp.suite/1", "medvlp.suite/9"))
+    path.write_text(written.replace("medvlp.suite/1", "medvlp.suite/9"))
     with pytest.raises(DataError, match=r"is no table of schema medvlp\.suite/1: schema: .*; make it again"):
         load_suite_table(path)
     with pytest.raises(DataError, match=r"none\.json does not exist: run `medvlp evaluate SUITE\.yaml` to make it"):

@@ -31,7 +31,6 @@ from medvlp.evaluation.suite import (
     SuiteNumber,
     published_rows,
     published_table,
-    suite_document,
     suite_numbers,
     suite_table,
 )
@@ -268,7 +267,8 @@ def _suite_table(plan: Plan[SuiteConfig]) -> Outcome[Suite]:
     if not numbers:
         return Outcome(None, None, len(lines), failed, unfinished, left_out)
     tables = [suite_table(suite), *([published_table(suite)] if suite.published else [])]
-    write_tables(plan.out, tables, numbers=tables[0], document=suite_document(suite), page=render_suite(suite))
+    document = suite.model_dump(mode="json", by_alias=True)
+    write_tables(plan.out, tables, numbers=tables[0], document=document, page=render_suite(suite))
     return Outcome(plan.out / "table.html", suite, len(lines), failed, unfinished, left_out)
 
 
