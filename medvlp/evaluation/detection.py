@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from medvlp.evaluation.grounding.box_ap import Detections, box_average_precision, match
-from medvlp.evaluation.metric_row import drawn_rows
+from medvlp.evaluation.metric_row import Draw, drawn_rows
 from medvlp.evaluation.results import Counts, Metric
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.few import FEW_PATIENTS, few_reason
@@ -66,10 +67,10 @@ def ap_rows(found: dict[str, CaseBoxes], *, iou: float, seed: int, resamples: in
         resamples: over patients.
         split: written into the rows.
     """
-    name = f"ap@{iou:g}"
+    row_of = partial(_row, f"ap@{iou:g}", draw=partial(drawn_rows, seed=seed, resamples=resamples), split=split)
     drawn = {label: cases for label, cases in found.items() if sum(cases.truths)}
-    rows = [_row(name, label, [cases], seed, resamples, split) for label, cases in drawn.items()]
-    return [*rows, _row(name, "macro", list(drawn.values()), seed, resamples, split)] if drawn else []
+    rows = [row_of(label, [cases]) for label, cases in drawn.items()]
+    return [*rows, row_of("macro", list(drawn.values()))] if drawn else []
 
 
 def ap_difference(
@@ -94,18 +95,12 @@ def ap_difference(
     """
     names = [name for name, cases in one.items() if sum(cases.truths)]
     pairs = [one[name] for name in names], [other[name] for name in names]
-    return _row(f"ap_difference@{iou:g}", label, pairs[0], seed, resamples, split, less=pairs[1])
+    draw = partial(drawn_rows, seed=seed, resamples=resamples)
+    return _row(f"ap_difference@{iou:g}", label, pairs[0], pairs[1], draw=draw, split=split)
 
 
 def _row(
-    metric: str,
-    label: str,
-    parts: Sequence[CaseBoxes],
-    seed: int,
-    resamples: int,
-    split: str,
-    *,
-    less: Sequence[CaseBoxes] = (),
+    metric: str, label: str, parts: Sequence[CaseBoxes], less: Sequence[CaseBoxes] = (), *, draw: Draw, split: str
 ) -> Metric:
     everybody = [patient for part in parts for patient in part.patients]
     clusters = patient_clusters(np.array(everybody))
@@ -142,4 +137,4 @@ def _row(
             labels_used=len(parts) if len(parts) > 1 else None,
         ),
     )
-    return drawn_rows([row], statistic, clusters, seed=seed, resamples=resamples, height=height)[0]
+    return draw([row], statistic, clusters, height=height)[0]

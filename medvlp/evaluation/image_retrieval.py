@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.metric_row import drawn_rows, metric_row
+from medvlp.evaluation.metric_row import Draw, drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
 from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
@@ -156,46 +157,33 @@ def evaluate_image_retrieval(
                 cases.setdefault(key, []).append(value)
     asked = np.array(chosen, dtype=np.int64)
     frame = pd.DataFrame({key: np.array(values) for key, values in cases.items()})
-    chances = {} if frame.empty else {k: random_recall(frame["relevant"], pool[asked], k) for k in ks}
+    chances: dict[str, float | None] = dict.fromkeys(f"{each}@{k}" for each in ("recall", "precision") for k in ks)
+    for k in ks if len(frame) else ():
+        chances[f"recall@{k}"] = float(random_recall(frame["relevant"], pool[asked], k).mean())
+        chances[f"precision@{k}"] = float(frame["share"].mean())
+    chances["mean_average_precision"] = None
     frame.insert(0, "patient_id", people[asked])
     frame.insert(0, "id", [str(ids[i]) if ids is not None else str(i) for i in asked])
-    metrics = _rows(frame, chances, ks, pool, seed=seed, resamples=resamples, split=split)
+    draw = partial(drawn_rows, seed=seed, resamples=resamples, height=len(frame))
+    metrics = _rows(frame, chances, smallest, split, draw)
     return Result(name="image_retrieval", metrics=metrics, cases=frame, title="Image to image retrieval, equal labels")
 
 
 def _rows(
-    frame: pd.DataFrame,
-    chances: Mapping[int, FloatArray],
-    ks: Sequence[int],
-    pool: NDArray[np.int64],
-    *,
-    seed: int,
-    resamples: int,
-    split: str,
+    frame: pd.DataFrame, chances: Mapping[str, float | None], pool: int, split: str, draw: Draw
 ) -> tuple[Metric, ...]:
-    names = [*(f"recall@{k}" for k in ks), *(f"precision@{k}" for k in ks), "mean_average_precision"]
-    columns = ["average_precision" if each == "mean_average_precision" else each for each in names]
+    """Return a row for each of `chances`, which are by metric."""
     empty = Metric(metric="", label=_DIRECTION, value=None, split=split, policy="none", counts=Counts(n=0, patients=0))
     if not len(frame):
-        return tuple(metric_row(replace(empty, metric=each, reason="no_rows"), None, None) for each in names)
-    values = frame[columns].to_numpy(dtype=np.float64)
+        return tuple(metric_row(replace(empty, metric=each, reason="no_rows"), None, None) for each in chances)
+    values = frame[[each.removeprefix("mean_") for each in chances]].to_numpy(dtype=np.float64)
     clusters = patient_clusters(frame["patient_id"].to_numpy())
 
     def statistic(weights: FloatArray) -> FloatArray:
         row = weights[clusters.patient]
         return (values.T @ row / row.sum(axis=0)).T
 
-    rows = []
-    for each in names:
-        chance = frame["share"].mean() if each.startswith("precision") else None
-        if each.startswith("recall"):
-            chance = chances[int(each.split("@")[1])].mean()
-        row = replace(
-            empty,
-            metric=each,
-            group="label_equal",
-            chance=None if chance is None else float(chance),
-            counts=Counts(n=len(frame), patients=clusters.patients, pool=int(pool.min())),
-        )
-        rows.append(row)
-    return tuple(drawn_rows(rows, statistic, clusters, seed=seed, resamples=resamples, height=len(frame)))
+    counts = Counts(n=len(frame), patients=clusters.patients, pool=pool)
+    full = replace(empty, group="label_equal", counts=counts)
+    rows = [replace(full, metric=each, chance=chance) for each, chance in chances.items()]
+    return tuple(draw(rows, statistic, clusters))

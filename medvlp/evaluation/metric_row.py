@@ -22,6 +22,9 @@ from medvlp.statistics.proportions import Share
 _OF_SHARES = ("wilson", "wilson_clustered", "mercaldo")
 _ROUNDED = 1e-12  # by so much a mean of ones may miss 1
 
+# `drawn_rows` of some patients: rows, statistic, `height` -> rows
+Draw = partial[list[Metric]]
+
 
 def without_interval(row: Metric) -> Metric:
     """Return a row without an interval, with the reason."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from medvlp.core.errors import DataError
 from medvlp.core.grouped import grouped
-from medvlp.evaluation.metric_row import drawn_rows
+from medvlp.evaluation.metric_row import Draw, drawn_rows
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.statistics.bootstrap import count_patients, patient_clusters
+from medvlp.statistics.bootstrap import Clusters, count_patients, patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.text.labels import report_labels
 from medvlp.text.language import is_blank, is_english
@@ -182,9 +183,11 @@ def evaluate_reports(
         top.append([float(a) for a, _ in pairs])
         bottom.append([float(b) for _, b in pairs])
         names.append((metric, "reports"))
+    clusters = patient_clusters(np.asarray(patients, str))
+    draw = partial(drawn_rows, clusters=clusters, seed=seed, resamples=resamples, height=count)
     return Result(
         name=name,
-        metrics=_metrics(np.array(top), np.array(bottom), names, np.asarray(patients, str), seed, resamples, split),
+        metrics=_metrics(np.array(top), np.array(bottom), names, split, clusters, draw),
         cases=pd.DataFrame(
             {
                 "patient_id": [str(each) for each in patients],
@@ -199,15 +202,8 @@ def evaluate_reports(
 
 
 def _metrics(
-    top: FloatArray,
-    bottom: FloatArray,
-    names: Sequence[tuple[str, str]],
-    patients: np.ndarray,
-    seed: int,
-    resamples: int,
-    split: str,
+    top: FloatArray, bottom: FloatArray, names: Sequence[tuple[str, str]], split: str, clusters: Clusters, draw: Draw
 ) -> tuple[Metric, ...]:
-    clusters = patient_clusters(patients)
     kinds = ("f1", "f1_absent")
     rows = {kind: [i for i, (metric, _) in enumerate(names) if metric == kind] for kind in kinds}
 
@@ -228,7 +224,7 @@ def _metrics(
     every = [*names, *((k, "micro") for k in kinds), *((k, "macro") for k in kinds)]
     found = []
     for at, (metric, label) in enumerate(every):
-        there = bottom[at] > 0 if at < len(names) else np.ones(len(patients), bool)
+        there = bottom[at] > 0 if at < len(names) else np.ones(len(clusters.patient), bool)
         used = int((bottom[rows[metric]].sum(axis=1) > 0).sum()) if label == "macro" else None
         found.append(
             Metric(
@@ -240,7 +236,7 @@ def _metrics(
                 counts=Counts(n=int(there.sum()), patients=count_patients(clusters.patient[there]), labels_used=used),
             )
         )
-    return tuple(drawn_rows(found, statistic, clusters, seed=seed, resamples=resamples, height=len(patients)))
+    return tuple(draw(found, statistic))
 
 
 def _sides(mentions: Sequence[Mention]) -> dict[str, str]:

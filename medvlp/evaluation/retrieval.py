@@ -8,7 +8,8 @@ The random ranking under the same groups is stated beside every number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
-from medvlp.evaluation.metric_row import drawn_rows, metric_row
+from medvlp.evaluation.metric_row import Draw, drawn_rows, metric_row
 from medvlp.evaluation.results import Counts, Metric, Result
-from medvlp.statistics.bootstrap import Clusters, patient_clusters
+from medvlp.statistics.bootstrap import patient_clusters
 from medvlp.statistics.metrics import FloatArray
 from medvlp.statistics.ranks import Ranks, label_groups, random_recall, rank_embeddings, rank_queries, weighted_medians
 
@@ -88,19 +89,20 @@ def evaluate_retrieval(
     group = np.unique(np.array(keys), return_inverse=True)[1]
     alike = None if labels is None else label_groups(labels, studies)
     clusters = patient_clusters(np.asarray(patients).astype(str))
+    draw = partial(drawn_rows, clusters=clusters, seed=seed, resamples=resamples)
     metrics: list[Metric] = []
     cases = []
     for direction in ("image_to_report", "report_to_image"):
         ranks = rank(direction, group)
-        subsets: list[tuple[str | None, NDArray[np.bool_]]] = [(None, np.ones(studies, dtype=bool))]
+        everybody = np.ones(studies, dtype=bool)
+        subsets: list[tuple[str | None, Ranks, NDArray[np.bool_]]] = [(None, ranks, everybody)]
         if max_group is not None:
-            subsets.append((f"report_group<={max_group}", ranks.relevant <= max_group))
-        for subset, chosen in subsets:
-            metrics += _direction_rows(ranks, chosen, clusters, ks, resamples, seed, direction, subset, split)
+            subsets.append((f"report_group<={max_group}", ranks, ranks.relevant <= max_group))
         if alike is not None:
-            wide = rank(direction, alike)
-            everybody = np.ones(studies, dtype=bool)
-            metrics += _direction_rows(wide, everybody, clusters, ks, resamples, seed, direction, "label_equal", split)
+            subsets.append(("label_equal", rank(direction, alike), everybody))
+        for subset, ranked, chosen in subsets:
+            facts = {"label": direction, "group": subset, "split": split, "policy": "none"}
+            metrics += _direction_rows(ranked, chosen, clusters.patient[chosen], ks, facts, draw)
         table = {
             "id": list(ids) if ids is not None else [str(index) for index in range(studies)],
             "patient_id": [str(patient) for patient in patients],
@@ -129,15 +131,11 @@ def _ranker(
 def _direction_rows(
     ranks: Ranks,
     chosen: NDArray[np.bool_],
-    clusters: Clusters,
+    patient: NDArray[np.int64],
     ks: Sequence[int],
-    resamples: int,
-    seed: int,
-    direction: str,
-    group: str | None,
-    split: str,
+    facts: Mapping[str, Any],
+    draw: Draw,
 ) -> list[Metric]:
-    patient = clusters.patient[chosen]
     rank, relevant = ranks.expected_rank()[chosen], ranks.relevant[chosen]
     names = [*(f"recall@{k}" for k in ks), "median_rank", "mean_rank"]
     chances: list[float | None] = [None] * len(names)
@@ -147,9 +145,8 @@ def _direction_rows(
         chances += [None, float(((ranks.pool + 1) / (relevant + 1)).mean())]
     counts = Counts(n=len(rank), patients=len(np.unique(patient)), pool=ranks.pool)
     reason = None if len(rank) else "no_rows"
-    facts: dict[str, Any] = {"split": split, "policy": "none", "group": group, "reason": reason}
     rows = [
-        Metric(metric=name, label=direction, value=None, counts=counts, chance=chance, **facts)
+        Metric(metric=name, value=None, counts=counts, chance=chance, reason=reason, **facts)
         for name, chance in zip(names, chances, strict=True)
     ]
     if not len(rank):
@@ -163,4 +160,4 @@ def _direction_rows(
         median = np.where(total > 0, weighted_medians(rank, row), np.nan)
         return np.concatenate([means[:-1], median[None], means[-1:]]).T
 
-    return drawn_rows(rows, statistic, clusters, seed=seed, resamples=resamples, height=len(rank))
+    return draw(rows, statistic, height=len(rank))
