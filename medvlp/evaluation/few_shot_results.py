@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.metric_row import with_draws
+from medvlp.evaluation.probe_tables import truth_of
 from medvlp.evaluation.results import Metric, Result, Role
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.split import Finding, SplitData, finding_of
@@ -81,7 +81,10 @@ def evaluate_few_shot(
         >>> row.value, row.counts.draws, row.interval.draws_high
         (0.5, 2, 0.975)
     """
-    truths = {label: _truth(label, labels, patients, scores[label]) for label in scores}
+    truths = {
+        label: truth_of(label, labels, [len(patients), *(each.shape[1] for each in found.values())])
+        for label, found in scores.items()
+    }
     any_positive = np.any([truth == 1 for truth in truths.values()], axis=0)
     clusters = patient_clusters(np.asarray(patients).astype(str), any_positive)
     findings = tuple(_finding(label, truth, clusters) for label, truth in truths.items())
@@ -104,17 +107,6 @@ def evaluate_few_shot(
         cases=_cases(ids, patients, split, truths, scores),
         caveats=tuple(caveats),
     )
-
-
-def _truth(
-    label: str, labels: Mapping[str, ArrayLike], patients: Sequence[str], scores: Mapping[int, FloatArray]
-) -> FloatArray:
-    if label not in labels:
-        raise DataError(f"There are scores of {label!r} and no labels: give both, or leave it out.")
-    truth = np.asarray(labels[label], dtype=np.float64)
-    if any(len(truth) != length for length in (len(patients), *(each.shape[1] for each in scores.values()))):
-        raise DataError(f"Scores, labels and patients of {label!r} have different lengths: give one each a row.")
-    return truth
 
 
 def _finding(label: str, truth: FloatArray, clusters: Clusters) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,6 +85,16 @@ def checked_tables(train: ProbeTable, validation: ProbeTable) -> tuple[FloatArra
     if shared:
         raise DataError(f"Patients in training and in validation: {shared}. Split by patient before probing.")
     return found[0], found[1]
+
+
+def truth_of(label: str, labels: Mapping[str, ArrayLike], lengths: Iterable[int]) -> FloatArray:
+    """Return the labels of a finding; none, or more or less than patients and each row of scores, are refused."""
+    if label not in labels:
+        raise DataError(f"There are scores of {label!r} and no labels: give both, or leave it out.")
+    truth = np.asarray(labels[label], dtype=np.float64)
+    if any(len(truth) != length for length in lengths):
+        raise DataError(f"Scores, labels and patients of {label!r} have different lengths: give one each a row.")
+    return truth
 
 
 def both_tables(train: ProbeTable, validation: ProbeTable) -> ProbeTable:

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from medvlp.answers.prompting.recipe_scores import single_prompt_scores
-from medvlp.core.errors import DataError
 from medvlp.evaluation.evaluation import Evaluation
 from medvlp.evaluation.measure import Measure
+from medvlp.evaluation.probe_tables import truth_of
 from medvlp.evaluation.results import ConfidenceInterval, Counts, Metric, Result
 from medvlp.statistics.metrics import FloatArray, UndefinedMetricError, auroc
 
@@ -71,11 +71,7 @@ def evaluate_prompt_sensitivity(
     rows: list[Metric] = []
     cases = []
     for label, prompts in scores.items():
-        if label not in labels:
-            raise DataError(f"There are scores of {label!r} and no labels: give both, or leave it out.")
-        truth = np.asarray(labels[label], dtype=np.float64)
-        if any(len(each) != len(truth) for each in (people, *prompts.values())):
-            raise DataError(f"Scores, labels and patients of {label!r} have different lengths: give one each a row.")
+        truth = truth_of(label, labels, map(len, (people, *prompts.values())))
         known = np.isin(truth, (0, 1))
         values: list[float] = []
         reason = None
