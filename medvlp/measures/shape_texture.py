@@ -82,18 +82,11 @@ class ShapeTexture(Measure):
             logger.info("No test of shape and texture: it needs pictures, and an answer that gives scores of them.")
             return
         pictures = {at: _pixels(judged.prepared.sample(at)) for at in cases}
-        asked, seed = ChangedPictures(evaluation, scored[1]), evaluation.options.seed
-
-        def low(at: int) -> Pixels:
-            return low_pass(pictures[at], self.coarse)
-
-        def cut(at: int) -> Pixels:
-            return shuffled(pictures[at], self.cells, name=judged.table.ids[at], seed=seed)
-
+        asked, seed, ids = ChangedPictures(evaluation, scored[1]), evaluation.options.seed, judged.table.ids
         kinds = (
-            ("", "", pictures.__getitem__),
-            ("low_pass", f"{self.coarse:g}", low),
-            ("shuffled", f"{self.cells}", cut),
+            ("", "", lambda at: pictures[at]),
+            ("low_pass", f"{self.coarse:g}", lambda at: low_pass(pictures[at], self.coarse)),
+            ("shuffled", f"{self.cells}", lambda at: shuffled(pictures[at], self.cells, name=ids[at], seed=seed)),
         )
         clean, *changed = (
             asked.condition(factor, level, cases, (_sample(str(at), made(at)) for at in cases))
