@@ -51,12 +51,7 @@ def checklists() -> tuple[Checklist, ...]:
     """
     text = (resources.files("medvlp.pages") / "checklists.yaml").read_text(encoding="utf-8")
     return tuple(
-        Checklist(
-            name=entry["name"],
-            title=entry["title"],
-            source=entry["source"],
-            items=tuple(Item(str(number), part, asks, fact) for number, part, asks, fact in entry["items"]),
-        )
+        Checklist(items=tuple(Item(str(number), *words) for number, *words in entry.pop("items")), **entry)
         for entry in yaml.safe_load(text)
     )
 
