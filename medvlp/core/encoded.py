@@ -11,6 +11,11 @@ from torch import Tensor
 from medvlp.core.errors import ConfigError, did_you_mean
 
 
+def promoted(values: Tensor) -> Tensor:
+    """Return half precision as float32, everything else as it is."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def unit(values: Tensor) -> Tensor:
     """Return the rows of (R, D) at unit length; a zero row stays zero, and has no direction that a gradient could turn.
 
@@ -20,7 +25,7 @@ def unit(values: Tensor) -> Tensor:
         >>> unit(torch.tensor([[3.0, 4.0]])).tolist()
         [[0.6000000238418579, 0.800000011920929]]
     """
-    wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    wide = promoted(values)
     length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     return wide / torch.where(length > 1e-12, length, torch.inf)
 

@@ -49,11 +49,6 @@ def sums_by_sample(rows: Tensor, owner: Tensor, samples: int) -> tuple[Tensor, T
     return total, torch.bincount(owner, minlength=samples).to(rows)
 
 
-def wide(logits: Tensor) -> Tensor:
-    """Return half precision as float32, everything else as it is."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
 def memory_keys(view: str, part: str) -> tuple[str, str | None]:
     """Return the key of what a decoder reads of pictures, and of its mask where there is padding: slices of stacks.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from medvlp.core.encoded import promoted
 from medvlp.core.term import Term
 from medvlp.objectives._similarity import Similarity
 from medvlp.objectives._tiles import by_tiles
@@ -41,7 +42,7 @@ def cleared(z: Tensor, exclude: Tensor | None, row_weight: Tensor | None) -> Ten
     """Check shapes and put zeros where a row does not count: zero times the gradient of an inf or NaN would be NaN."""
     if z.dim() != 2:
         raise ValueError(f"Scores are (R, C), not {tuple(z.shape)}.")
-    z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+    z = promoted(z)
     if exclude is not None and (exclude.dtype != torch.bool or exclude.shape != z.shape):
         raise ValueError(f"exclude is bool (R, C) = {tuple(z.shape)}, not {exclude.dtype} {tuple(exclude.shape)}.")
     if row_weight is not None and row_weight.shape != z.shape[:1]:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from medvlp.core.encoded import promoted
+
 
 @torch.no_grad()
 def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
@@ -31,7 +33,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3) -> T
         [[0.0, 1.0], [1.0, 0.0]]
     """
     rows, columns = scores.shape
-    wide = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    wide = promoted(scores)
     if rows == 0 or columns == 0 or not iterations:
         return (wide / epsilon).softmax(dim=1)
     least, most = wide.aminmax(dim=0)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medvlp.core.encoded import promoted
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term
-from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives._rows import first_of
 
 
 def head_of(decoder: Mapping[str, object], reads: str) -> HeadSpec:
@@ -37,7 +38,7 @@ def next_token(logits: Tensor, ids: Tensor, mask: Tensor, given: Tensor | None =
     if given is not None:
         predicted = predicted & ~given[:, 1:]
     # Padding goes before the float32 copy, which is the largest tensor of the step: tokens times vocabulary.
-    return Term.of(F.cross_entropy(wide(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none"))
+    return Term.of(F.cross_entropy(promoted(logits[:, :-1][predicted]), ids[:, 1:][predicted], reduction="none"))
 
 
 def begun(questions: Tensor, owner: Tensor, texts: Tensor, *, length: int) -> Tensor:

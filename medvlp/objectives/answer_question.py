@@ -11,11 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import promoted
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._rows import first_of, memory_keys, wide
+from medvlp.objectives._rows import first_of, memory_keys
 
 
 class _Classifier(Protocol):
@@ -119,7 +120,7 @@ class AnswerQuestion(Objective):
         words, word_mask, truth = ctx[self._words][asked], ctx[self._word_mask][asked], truth[asked]
         head = cast("_Classifier", ctx.heads[self.head])
         kind = {"closed": truth < self.closed} if self.closed else {}
-        logits = wide(head.forward_logits(memory, mask, words, word_mask, **kind))
+        logits = promoted(head.forward_logits(memory, mask, words, word_mask, **kind))
         if self.loss == "binary":
             wanted = F.one_hot(truth, logits.shape[1]).to(logits.dtype)
             losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(dim=1)
@@ -127,7 +128,7 @@ class AnswerQuestion(Objective):
             losses = F.cross_entropy(logits, truth, reduction="none")
         terms = {"answer": Term.of(losses)}
         if kind:
-            routed = wide(head.closed_logit(words, word_mask))
+            routed = promoted(head.closed_logit(words, word_mask))
             terms["kind"] = Term.of(
                 F.binary_cross_entropy_with_logits(routed, kind["closed"].to(routed.dtype), reduction="none")
             )

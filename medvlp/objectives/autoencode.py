@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import promoted
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import Objective
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._rows import wide
 
 
 class Autoencode(Objective):
@@ -40,5 +40,5 @@ class Autoencode(Objective):
 
     def forward(self, ctx: Context) -> Terms:
         """Return the one term."""
-        difference = wide(ctx[self._decoded]) - wide(ctx[self._gray])
+        difference = promoted(ctx[self._decoded]) - promoted(ctx[self._gray])
         return {"pixels": Term.of(difference.square().mean(dim=(1, 2)))}

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from medvlp.core.context import Context
 from medvlp.core.decoding import Decoding
+from medvlp.core.encoded import promoted
 from medvlp.core.errors import ConfigError
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import AnswerSpec, HeadSpec, Objective
 from medvlp.core.schedules import Number, Ramp, value_at
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._rewards import clip_agg, embedded, log_probability, whole_texts
-from medvlp.objectives._rows import wide
 from medvlp.objectives._written import head_of
 
 
@@ -120,13 +120,13 @@ class CgtGan(Objective):
             reward, style = self._reward(ctx, greedy, 1), critic.logits(*greedy)
             better = self._reward(ctx, drawn, self.samples) - reward.repeat_interleave(self.samples)
             finer = fake.detach() - style.repeat_interleave(self.samples)
-        logs = log_probability(wide(writer.forward_logits(many, None, drawn[0][:, :-1])), *drawn)
+        logs = log_probability(promoted(writer.forward_logits(many, None, drawn[0][:, :-1])), *drawn)
         w = value_at(self.reward_weight, ctx.samples_seen)
         return {
             "reward": Term.of(-w * logs * better),
             "style": Term.of(-(1 - w) * logs * finer),
-            "real": Term.of(F.softplus(-wide(critic.logits(ctx[f"{self.text}/ids"], ctx[f"{self.text}/mask"])))),
-            "fake": Term.of(F.softplus(wide(fake))),
+            "real": Term.of(F.softplus(-promoted(critic.logits(ctx[f"{self.text}/ids"], ctx[f"{self.text}/mask"])))),
+            "fake": Term.of(F.softplus(promoted(fake))),
         }
 
     def _reward(self, ctx: Context, texts: tuple[Tensor, Tensor], times: int) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import promoted
 from medvlp.core.keys import Key, keys
 from medvlp.core.term import Term, Terms
 from medvlp.objectives._compared import Compared
@@ -109,7 +110,7 @@ def main_components(rows: Tensor, count: int) -> Tensor:
     """
     if count >= min(len(rows) - 1, rows.shape[1]):
         return rows
-    wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    wide = promoted(rows)
     mean = wide.mean(dim=0)
     centred = wide - mean
     spread = centred.T @ centred

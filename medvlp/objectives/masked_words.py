@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import promoted
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec, Objective
 from medvlp.core.term import Term, Terms
 from medvlp.models.heads.word_filler import WordFiller
-from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives._rows import first_of
 
 
 class MaskedWords(Objective):
@@ -80,7 +81,7 @@ class MaskedWords(Objective):
         row, _ = where.nonzero(as_tuple=True)
         pictures = None if self.image is None else self._pictures(ctx, f"{self.image}/embedding")[row]
         logits = filler.logits(ctx[f"{self.text}/tokens"][where], pictures)
-        return {"hidden_word": Term.of(F.cross_entropy(wide(logits), ids[where], reduction="none"))}
+        return {"hidden_word": Term.of(F.cross_entropy(promoted(logits), ids[where], reduction="none"))}
 
     def _pictures(self, ctx: Context, key: str) -> Tensor:
         """Return the embedding of each text's picture, (R, D); zeros where there is none."""

@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from medvlp.core.context import Context
+from medvlp.core.encoded import promoted
 from medvlp.core.keys import Key, keys
 from medvlp.core.protocols import HeadSpec
 from medvlp.core.term import Term, Terms
-from medvlp.objectives._rows import first_of, wide
+from medvlp.objectives._rows import first_of
 from medvlp.objectives.caption import Caption, Count
 from medvlp.state.attentive_mask import most
 
@@ -97,7 +98,7 @@ class Sycoca(Caption):
         made = cast("Any", ctx.heads["patch_filler"]).pixels(tokens, hidden, grid, words, mask)
         # A step without pictures does not know how large they are.
         true = patches_of(ctx[self._pixels][rows], grid, self.side) if len(rows) else torch.zeros_like(made)
-        errors = (wide(made) - true).square().mean(dim=2)
+        errors = (promoted(made) - true).square().mean(dim=2)
         term = Term.of(errors.flatten(), hidden.flatten())
         return {**super().forward(ctx), "patches": term.times(self.patch_weight)}
 
@@ -118,5 +119,5 @@ def patches_of(pixels: Tensor, grid: tuple[int, ...], side: int) -> Tensor:
         [2.5, 4.5, 10.5, 12.5]
     """
     rows, columns = grid
-    small = F.interpolate(wide(pixels).mean(dim=1, keepdim=True), size=(rows * side, columns * side), mode="area")
+    small = F.interpolate(promoted(pixels).mean(dim=1, keepdim=True), size=(rows * side, columns * side), mode="area")
     return F.pixel_unshuffle(small, side).flatten(2).transpose(1, 2)

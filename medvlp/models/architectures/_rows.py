@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvlp.core.encoded import Encoded
+from medvlp.core.encoded import Encoded, promoted
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Encoder
 from medvlp.core.sample import Tokens
@@ -31,12 +31,9 @@ def constant(vectors: Tensor, *, like: Tensor) -> Encoded:
 
 def widened(rows: Encoded) -> Encoded:
     """Return rows in float32 where autocast left half precision: heads after the towers run without it."""
-
-    def wide(value: Any) -> Any:  # noqa: ANN401  (a tensor or None)
-        return value.float() if value is not None and value.dtype in (torch.float16, torch.bfloat16) else value
-
-    parts = {name: wide(getattr(rows, name)) for name in ("pooled", "tokens", "layers", "attention")}
-    return replace(rows, **parts, extra={name: wide(value) for name, value in rows.extra.items()})
+    given = {name: getattr(rows, name) for name in ("pooled", "tokens", "layers", "attention")}
+    parts: dict[str, Any] = {name: promoted(value) for name, value in given.items() if value is not None}
+    return replace(rows, **parts, extra={name: promoted(value) for name, value in rows.extra.items()})
 
 
 def only(rows: Encoded, keep: frozenset[str]) -> Encoded:

@@ -7,11 +7,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded
+from medvlp.core.encoded import Encoded, promoted
 from medvlp.core.errors import ConfigError
 from medvlp.core.protocols import Head, Level
 from medvlp.models.encoders._norm import groups_of
@@ -128,7 +127,7 @@ class Norm(nn.Module):
         if real is None or bool(real.all()):
             return self.inner(values)
         groups = self.inner.num_groups
-        wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+        wide = promoted(values)
         grouped, there = wide.unflatten(1, (groups, -1)), real[:, None].to(wide.dtype)
         count = there.sum((2, 3, 4, 5), keepdim=True) * grouped[0, 0, :, 0].numel()
         mean = (grouped * there).sum((2, 3, 4, 5), keepdim=True) / count

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medvlp.core.encoded import Encoded
+from medvlp.core.encoded import Encoded, promoted
 from medvlp.core.protocols import Head
 from medvlp.core.registry import FromModel
 from medvlp.models.architectures._sharing import Share
@@ -106,7 +106,7 @@ def sparsemax(scores: Tensor) -> Tensor:
         >>> sparsemax(torch.tensor([[1.0, 0.6, -2.0]])).tolist()
         [[0.699999988079071, 0.30000001192092896, 0.0]]
     """
-    wide = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    wide = promoted(scores)
     ordered = wide.sort(dim=1, descending=True).values
     ranks = torch.arange(1, wide.shape[1] + 1, dtype=wide.dtype, device=wide.device)
     excess = ordered.cumsum(dim=1) - 1

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medvlp.core.encoded import promoted
 from medvlp.core.errors import ConfigError
 from medvlp.models._draws import RowDraws
 from medvlp.models.architectures._recipe import kind_of
@@ -123,7 +124,7 @@ class Experts(nn.Module):
         if self.router is None or self.top is None:
             return self.experts[-1](tokens)
         logits = self.router(tokens)
-        wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        wide = promoted(logits)
         shares = wide.softmax(dim=-1)
         weights, chosen = shares.topk(self.top, dim=-1)
         routed = torch.zeros_like(shares).scatter(-1, chosen, weights / weights.sum(dim=-1, keepdim=True))
