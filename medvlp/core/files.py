@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from medvlp.core.errors import DataError, UserError
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 _FORMULA = re.compile(r"[=+@\t\r]|-(?![\d.]*%?$)")
+_HOST = re.sub(r"\W", "-", platform.node())[:32]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a disk, or a share of it
 
 
@@ -133,13 +135,21 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path, *patterns: str) -> None:
-    """Remove what `written_whole` and `folder_whole` left under such names when their process was killed."""
+    """Remove what `written_whole` and `folder_whole` left under such names when killed on this host."""
     for left in itertools.chain.from_iterable(map(folder.glob, patterns)):
-        with suppress(OSError, ValueError, OverflowError):
+        number, _, host = left.name.removesuffix(".part").rpartition(".")[2].partition("@")
+        if host != _HOST or not number.isdecimal():
+            continue
+        with suppress(OSError, OverflowError):
             try:
-                os.kill(int(left.name.split(".")[-2]), 0)
+                os.kill(int(number), 0)
             except ProcessLookupError:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _temporary(place: Path) -> Path:
+    """Return where this process writes what `place` becomes: hosts that share a disk have processes of one number."""
+    return place.with_name(f".{place.name}.{os.getpid()}@{_HOST}.part")
 
 
 def remove_left(folder: Path) -> None:
@@ -166,7 +176,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         'whole'
     """
     place = _led_to(path)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    temporary = _temporary(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -190,7 +200,7 @@ def folder_whole(folder: Path) -> Iterator[Path]:
         UserError: when the disk is full or the folder cannot be written.
     """
     place = _led_to(folder)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.part")
+    temporary = _temporary(place)
     remove_abandoned(place.parent, f".{glob.escape(place.name)}.*.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

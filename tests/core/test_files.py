@@ -4,9 +4,11 @@ import errno
 import hashlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,18 +57,34 @@ def test_a_folder_that_goes_while_a_file_is_written_to_it_is_told_and_one_that_i
         temporary.write_bytes((tmp_path / "none").read_bytes())
 
 
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from medvlp.core.files import folder_whole, written_whole
+writers = [(folder_whole if name.endswith("bundle") else written_whole)(Path(name)) for name in sys.argv[1:]]
+for writer in writers:
+    there = writer.__enter__()
+    (there / "weights" if there.is_dir() else there).touch()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_while_writing(*paths: Path) -> list[str]:
+    """The names of what a process leaves that is killed while it writes files, or folders where so called."""
+    assert subprocess.run([sys.executable, "-c", _KILLED, *map(str, paths)]).returncode == -signal.SIGKILL
+    return [next(path.parent.glob(f".{path.name}.*.part")).name for path in paths]
+
+
 def test_what_a_killed_writer_left_goes_when_the_same_is_written_again_and_that_of_one_at_work_stays(tmp_path):
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    (tmp_path / f".a.csv.{killed.pid}.part").touch()
-    (tmp_path / f".bundle.{killed.pid}.part").mkdir()
-    (tmp_path / f".bundle.{killed.pid}.part" / "weights").touch()
-    stay = [f".a.csv.{os.getpid()}.part", f".b.csv.{killed.pid}.part", ".a.csv.notes.part", f".a.csv.{10**30}.part"]
+    left = killed_while_writing(*(tmp_path / name for name in ("a.csv", "b.csv", "bundle")))
+    number = left[0].split(".")[-2].partition("@")[0]
+    stay = [left[1], f".a.csv.{number}@elsewhere.part", ".a.csv.notes.part", left[0].replace(number, "9" * 30)]
+    stay.append(left[0].replace(number, str(os.getpid())))
     for name in stay:
         (tmp_path / name).touch()
     check_outputs([tmp_path / "a.csv"], inputs=[])
-    with folder_whole(tmp_path / "bundle"):
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, f".bundle.{os.getpid()}.part"])
+    with folder_whole(tmp_path / "bundle") as own:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, own.name])
 
 
 def test_missing_folders_are_made(tmp_path):

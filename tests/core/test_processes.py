@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from medvlp.core.errors import UserError
 from medvlp.core.processes import end_with_parent, ending_signals, exclusive
 from medvlp.data.cache import locked
+from tests.core.test_files import killed_while_writing
 
 
 def test_a_folder_that_is_worked_in_is_refused_until_it_is_free(tmp_path: Path) -> None:
@@ -59,14 +58,12 @@ def test_a_disk_without_locks_lets_everybody_in(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_killed_writers_left_in_a_folder_goes_before_the_next_work_there(tmp_path: Path) -> None:
-    killed = subprocess.Popen([sys.executable, "-c", ""])
-    killed.wait()
-    (tmp_path / "results").mkdir()
-    for name in (f".state.json.{killed.pid}.part", f"results/.a.csv.{killed.pid}.part", f".run.{os.getpid()}.part"):
-        (tmp_path / name).touch()
+    left = killed_while_writing(tmp_path / "state.json", tmp_path / "results" / "a.csv")
+    other = f".run.{left[0].split('.')[-2].partition('@')[0]}@elsewhere.part"
+    (tmp_path / other).touch()
     with exclusive(tmp_path, what="evaluation", otherwise=""):
-        left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
-    assert left == [".lock", f".run.{os.getpid()}.part", "results"]
+        there = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert there == [".lock", other, "results"]
 
 
 @pytest.mark.parametrize(("before", "asks"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
