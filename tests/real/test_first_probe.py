@@ -15,7 +15,9 @@ from medvlp.models.bundle import load_bundle
 from medvlp.zoo.starter import WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Added to a printed line, whose own words all stay: bootstrap samples and draws of few shots are most of its time.
+
+
+#: Added to a printed line, whose own words all stay: what is repeated took nearly half of the time on NIH's films.
 FEWER = " evaluation.resamples=500 evaluation.measures.few_shot.draws=2"
 PACKS = {"$NIH_CHESTXRAY14": "nih-cxr14", "$PNEUMONIA_KERMANY": "pneumonia-kermany"}
 
