@@ -220,9 +220,7 @@ def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         for gap in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
             words, found, group = [token.word for token in tokens], terms().find(tokens), gap.lastindex or 0
             joint, at, end = (gap.string.count(" ", 0, place) for place in (gap.start(), gap.start(group), gap.end()))
-            if (
-                pattern is _PAIR
-            ):  # named behind them, and no other finding's place: "tube on the right, but no left ..."
+            if pattern is _PAIR:  # named behind them, where no other place takes the side
                 own = group == 1 or words[joint - 1 - (words[joint - 1] == "the")] not in word_class("prepositions")
                 subject = next((term for term in found if own and term.last >= end and term.first <= end + 1), None)
             else:
