@@ -24,6 +24,7 @@ import pytest
 
 from medvlp.core.console import show_messages, silent
 from medvlp.data.layouts.phantom import index
+from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import run_chunks
 from medvlp.runs.evaluate import load_evaluation
 from tests.tiny import tiny_tree, write_tree
@@ -49,8 +50,7 @@ def test_choices_of_a_training_are_on_standard_output_and_quiet_leaves_them_out(
     judged, *more = shlex.split(judging[1])
     asked = load_evaluation(judged, more)  # the line may be pasted
     assert Path(asked.model) == Path(*shlex.split(judging[2])) == tmp_path / "Jo's run" / "bundle"
-    assert Path(str(asked.data.manifest)).is_file()
-    assert asked.data.root == str(tiny_cohort.root)
+    assert Manifest.load(Path(str(asked.data.manifest))).root == tiny_cohort.root
     usual = cli(*words, f"run={tmp_path / 'usual'}")
     assert usual.out.startswith("Device cpu")
     assert cli("--quiet", "--verbose", *words).refused() == (
