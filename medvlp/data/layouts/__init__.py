@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +51,8 @@ def index_cohort(
     if not isinstance(made, Manifest):
         kind = type(made).__name__
         raise DataError(f"The layout {layout!r} gave {kind} and no Manifest: let it return Manifest.of(...).")
-    # A synthetic hospital's, which any layout may read, and a part of it alone.
+    # A synthetic hospital's, which any layout may read, and a part of it alone; folders above may be others' own.
     facts = (folder / "cohort.json" for folder in (made.root.resolve(), *made.root.resolve().parents))
-    if any(b'"synthetic": true' in each.read_bytes() for each in facts if each.is_file()):
+    if any(b'"synthetic": true' in each.read_bytes() for each in facts if os.access(each, os.R_OK) and each.is_file()):
         made.meta["synthetic"] = True
     return made
