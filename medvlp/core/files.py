@@ -147,7 +147,7 @@ def remove_abandoned(folder: Path, *patterns: str) -> None:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def _temporary(place: Path) -> Path:
+def temporary_of(place: Path) -> Path:
     """Return where this process writes what `place` becomes: hosts that share a disk have processes of one number."""
     return place.with_name(f".{place.name}.{os.getpid()}@{_HOST}.part")
 
@@ -176,7 +176,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         'whole'
     """
     place = _led_to(path)
-    temporary = _temporary(place)
+    temporary = temporary_of(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -200,7 +200,7 @@ def folder_whole(folder: Path) -> Iterator[Path]:
         UserError: when the disk is full or the folder cannot be written.
     """
     place = _led_to(folder)
-    temporary = _temporary(place)
+    temporary = temporary_of(place)
     remove_abandoned(place.parent, f".{glob.escape(place.name)}.*.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -22,6 +22,7 @@ import pytest
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from medvlp.core.errors import ConfigError, DataError, UserError
+from medvlp.core.files import temporary_of
 from medvlp.core.predictions import Mask
 from medvlp.phantom.cohort import CohortSummary, make_cohort
 from medvlp.phantom.facts import FINDINGS
@@ -120,7 +121,7 @@ def test_a_full_disk_is_one_sentence_and_the_cohort_can_go_on(
     studies = sample_cohort(patients=3, seed=5, modality="cxr")
     trap = studies[1]
     folder = tmp_path / "h" / "dicom" / trap.patient.id / trap.accession
-    target = folder / f".{trap.views[0]}.dcm.{os.getpid()}.part"
+    target = temporary_of(folder / f"{trap.views[0]}.dcm")
 
     def fill(done: int, total: int) -> None:
         if done == 1:  # the next file's bytes go to a device without room

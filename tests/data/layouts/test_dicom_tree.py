@@ -22,7 +22,7 @@ def test_deflated_files_are_read_and_bombs_are_listed(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-4])
     scan = scan_tree(tmp_path, modalities=["DX"])
     assert [(header.path, header.get("ViewPosition")) for header in scan.headers] == [(whole.name, "PA")]
-    assert scan.skipped == {"unreadable": [bomb.name, cut.name]}
+    assert scan.skipped == {"too_large": [bomb.name], "truncated": [cut.name]}
 
 
 def test_a_pipe_is_listed_and_not_waited_for(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_pipe_is_listed_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     scan = scan_tree(tmp_path, modalities=["DX"])
     assert [header.path for header in scan.headers] == [whole.name]
-    assert scan.skipped == {"unreadable": ["pipe"]}
+    assert scan.skipped == {"not_regular": ["pipe"]}
 
 
 @pytest.mark.parametrize(("written", "age"), [("094Y", 90), ("018M", 1), ("412Y", None), ("", None)])
