@@ -34,6 +34,15 @@ _PAIR = re.compile(
     rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
     rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )"
 )
+_COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
+_INSERTED = re.compile(  # said behind its clause: "the right, not the left, lung shows", "but not the left one, has"
+    rf"(?<![^ ])(?:, )?(?:but )?not (?:the )?{_SIDE}(?: \w+){{0,3}}? "
+    r"((?:, |(?=(?:is|are|has|have) ))(?:(?![.,;] )\S+ )+)"
+)
+_BUT_NOT = re.compile(  # of a course it denies the course alone: "has resolved on the right but not on the left"
+    rf"(?<![^ ])(?:{_COURSE})(?: (?:on|in|at|the|side|{_SIDE}))*(?: ,| but| , but) (not) "
+    rf"(?=(?:(?:on|in|at) )?(?:the )?{_PLACED}(?!\S))"
+)
 _PARTLY = re.compile(  # what both sides had and one has lost: "bilateral effusions, now resolved on the left"
     r"(?<![^ ])()(?:(?:which|that|has|have|is|are|now|since) )*"
     rf"(?:resolved|cleared|gone|removed|absent|(?:no longer|not) (?:{_SEEN})) {_ON}"
@@ -49,8 +58,7 @@ _NONE = re.compile(
 )
 _MORE = re.compile(  # where none stands: "but persists on the left", "the left is", "left stable", "small on the left"
     rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
-    r"improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed|absent|none|present"
-    rf") (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+    rf"{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
     rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
 )
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
@@ -216,12 +224,16 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
 
 def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
-    for pattern in (_PAIR, _PARTLY, _AGAIN, _NONE, _MORE):
+    for pattern in (_PAIR, _INSERTED, _BUT_NOT, _PARTLY, _AGAIN, _NONE, _MORE):
         for gap in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
             words, found, group = [token.word for token in tokens], terms().find(tokens), gap.lastindex or 0
             joint, at, end = (gap.string.count(" ", 0, place) for place in (gap.start(), gap.start(group), gap.end()))
+            if pattern is _INSERTED:
+                tokens = (*tokens[:joint], *tokens[at + (words[at] == ",") : end], *tokens[joint:at], *tokens[end:])
+                continue
             if pattern is _PAIR:  # named behind them, where no other place takes the side
                 own = group == 1 or words[joint - 1 - (words[joint - 1] == "the")] not in word_class("prepositions")
+                own &= words[end - 1] != "," or words[end] not in word_class("verbs")
                 subject = next((term for term in found if own and term.last >= end and term.first <= end + 1), None)
             else:
                 subject = next((term for term in reversed(found) if term.last < joint), None)
@@ -232,7 +244,8 @@ def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
             gone, mark = tokens[at : at + len(gap[group].split())], {_NONE: "no", _PARTLY: ";"}.get(pattern)
             lead = [replace(tokens[at], word=mark)] if mark else [each for each in gone if each.word in SIDES]
             within = [each for each in tokens[at:end] if pattern is not _PAIR or each.word != ","]
-            named = tokens[subject.first : subject.last + 1]
+            again = pattern is _BUT_NOT and ("one" in words[at : at + 4] or any(at < t.first <= at + 4 for t in found))
+            named = () if again else tokens[subject.first : subject.last + 1]
             tokens = (*tokens[:at], *lead, *named, *within[len(gone) :], *tokens[end:])
     return tokens
 

@@ -250,18 +250,19 @@ def _main_clauses(sentence: str) -> list[str]:
     body = sentence.removesuffix(end) if end else sentence
     parts = [part.strip() for part in _JOINT.split(body)]
     leads = re.match(r"(?:no|there (?:is|are) no)\b", body, re.IGNORECASE)
-    short = any(len(part.split()) < 2 or _has_only_a_side(part) for part in parts)
+    short = any(len(part.split()) < 2 or _leans(part, first=part == parts[0]) for part in parts)
     # "No A and no B is seen" has one verb for both: a denied list, taken apart there.
     if len(parts) < 2 or short or (leads and not _clause_each(parts)) or "?" in sentence or ":" in body:
         return [sentence]
     return [capital(part) + end for part in parts]
 
 
-def _has_only_a_side(part: str) -> bool:
-    """Whether a part is a side whose finding another part names: "a left" of "a left but no right effusion"."""
+def _leans(part: str, *, first: bool) -> bool:
+    """Whether a part has a side whose finding another part names: "none on the right", the first "a left" alone."""
     tokens = tokens_of(part)
-    words, other = {token.word for token in tokens}, word_class("verbs") | word_class("prepositions")
-    return not words.isdisjoint(("left", "right")) and words.isdisjoint(other) and not terms().find(tokens)
+    words, whole = {token.word for token in tokens}, word_class("verbs") | word_class("prepositions")
+    sided = not words.isdisjoint(("left", "right")) and not (first and words & whole)
+    return sided and not terms().find(tokens)
 
 
 def _clause_each(parts: list[str]) -> bool:

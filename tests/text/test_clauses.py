@@ -57,6 +57,8 @@ def test_what_is_said_in_one_breath_is_said_alone(sentence: str, clauses: list[s
         "A left but no right pneumothorax.",  # the left one has its name behind the right one
         "Right basilar, and no left basilar atelectasis.",
         "Left effusion but no right.",
+        "Left effusion; none on the right.",
+        "Left effusion and there is a small one on the right.",
         "",
     ],
 )

@@ -293,6 +293,29 @@ def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> No
                 "Effusion in the right but not the left pleural space.",
             )
         ),
+        *(
+            (sentence, [("effusion", "absent", "right"), ("effusion", "present", "left")])
+            for sentence in (
+                "The right effusion has resolved, but not the left.",
+                "The right effusion, but not the left, has resolved.",
+                "The right effusion, but not the left effusion, has resolved.",
+                "The right effusion has cleared, not the left one.",
+                "The right but not left effusion has resolved.",
+                "Effusions have resolved on the right but not on the left.",
+            )
+        ),
+        *(
+            (sentence, [("consolidation", "present", "right"), ("consolidation", "absent", "left")])
+            for sentence in (
+                "The right, not the left, lung shows consolidation.",
+                "The right lung, but not the left, shows consolidation.",
+                "Consolidation in the right, but not the left, lung.",
+            )
+        ),
+        (
+            "The left lung, but not the right lung, is clear.",
+            [("consolidation", "absent", "left"), ("lung_opacity", "absent", "left")],
+        ),
         ("Not right but left effusion.", [("effusion", "absent", "right"), ("effusion", "present", "left")]),
         (
             "Right lower lobe but not left lower lobe consolidation.",
@@ -426,6 +449,14 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
 )
 def test_severity_is_that_of_the_finding(sentence: str, severity: str) -> None:
     assert only(sentence).severity == severity
+
+
+def test_a_course_is_that_of_the_side_of_which_it_is_said() -> None:
+    read = read_report("The right effusion, but not the left effusion, has improved.")
+    assert [(each.side, each.presence, each.change) for each in read] == [
+        ("right", "present", "improved"),
+        ("left", "present", ""),
+    ]
 
 
 def test_only_a_place_opens_the_clause_behind_it() -> None:
