@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -34,14 +35,22 @@ class Quarantined:
 class NothingReadableError(DataError):
     """No record of a cohort can be read.
 
-    Attributes:
+    Args:
         quarantined: all of them, with their reasons.
+        mend: what to do.
     """
 
-    def __init__(self, quarantined: Sequence[Quarantined]) -> None:
+    def __init__(self, quarantined: Sequence[Quarantined], mend: str = "check the manifest's root folder") -> None:
         first = quarantined[0]
-        super().__init__(f"No record of the manifest can be read; the first is {first.id!r}: {first.hint.rstrip('.')}.")
+        super().__init__(
+            f"None of the {len(quarantined)} records can be read ({_reasons(quarantined)}); the first is {first.id!r}: "
+            f"{first.hint.rstrip('.')}; {mend}."
+        )
         self.quarantined = tuple(quarantined)
+
+
+def _reasons(found: Sequence[Quarantined]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(entry.reason for entry in found).most_common())
 
 
 def quarantined(record: str, error: DataError) -> Quarantined:
@@ -70,14 +79,13 @@ def refuse_too_many(found: Sequence[Quarantined], *, total: int, root: Path, cap
         total: number of records asked for, of files below `root`.
         stopped: whether reading was given up before all records were tried.
     """
-    if len(found) <= allowed_failures(total, cap):
+    most = allowed_failures(total, cap)
+    if len(found) <= most:
         return
-    reasons = sorted({entry.reason for entry in found})
-    counts = ", ".join(f"{sum(entry.reason == reason for entry in found)} {reason}" for reason in reasons)
     first = found[0]
     raise DataError(
-        f"{'At least ' if stopped else ''}{len(found)} of {total} records below {root} cannot be read ({counts}), more "
-        f"than the {allowed_failures(total, cap)} that a cap of {cap:.1%} allows; the first is {first.id!r}: "
+        f"{'At least ' if stopped else ''}{len(found)} of {total} records below {root} cannot be read "
+        f"({_reasons(found)}), more than the {most} that a cap of {cap:.1%} allows; the first is {first.id!r}: "
         f"{first.hint}; mend or remove them, or raise data.quarantine, the largest share that may be left out."
     )
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from medvlp.core.errors import DataError
 from medvlp.core.files import write_list
 from medvlp.data.cache import Cache
 from medvlp.data.facts import ImageFacts
 from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, Workers
 from medvlp.data.picture_files import stack_files
-from medvlp.data.quarantine import Quarantined
+from medvlp.data.quarantine import NothingReadableError, Quarantined
 from medvlp.data.survey import Survey, survey_images
 
 # What a layout that joins reports and images could not join, or joined and cannot vouch for.
@@ -65,7 +63,7 @@ def look_through(
         cache: where facts are remembered.
 
     Raises:
-        DataError: if no record can be read.
+        NothingReadableError: if no record can be read.
 
     Example:
         >>> import tempfile
@@ -97,7 +95,9 @@ def look_through(
         for row, at in sorted(lost.items())
     )
     if len(quarantined) == len(manifest):
-        _refuse_all(quarantined)
+        raise NothingReadableError(
+            quarantined, "check the root folder, or index without looking at the files (--no-survey)"
+        )
     keep = np.array([row not in lost for row in rows])
     rest = manifest.take(keep)
     places = {}
@@ -114,16 +114,6 @@ def _sha(facts: Sequence[ImageFacts], files: Sequence[int]) -> str | None:
     """Return the hash of a file, of several that of their hashes."""
     found = [facts[at].sha256 for at in files]
     return hashlib.sha256("".join(found).encode()).hexdigest() if len(found) > 1 else "".join(found) or None
-
-
-def _refuse_all(entries: Sequence[Quarantined]) -> None:
-    reasons = Counter(entry.reason for entry in entries).most_common()
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons)
-    first = entries[0]
-    raise DataError(
-        f"None of the {len(entries)} records can be read ({why}); the first is {first.id!r}: {first.hint}; check the "
-        "root folder, or index without looking at the files (--no-survey)."
-    )
 
 
 def left_out(manifest: Manifest) -> dict[str, list[object]]:

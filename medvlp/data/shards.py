@@ -32,7 +32,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.mask_files import mask_path, within
 from medvlp.data.parallel import Progress, notify
 from medvlp.data.picture_files import stack_files
-from medvlp.data.quarantine import Quarantined, quarantined, write_quarantine
+from medvlp.data.quarantine import NothingReadableError, Quarantined, quarantined, write_quarantine
 from medvlp.data.shard_index import INDEX, SCHEMA
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import BLOCK, TarMember
@@ -277,10 +277,7 @@ def _finish(manifest: Manifest, out: Path, parts: Path, source: str, *, count: i
     bad = tuple(Quarantined(**entry) for each in facts for entry in each["bad"])
     made = pa.concat_tables([pq.read_table(file).replace_schema_metadata(None) for file in files])
     if not len(made):
-        raise DataError(
-            f"None of the {len(manifest)} records can be read; the first is {bad[0].id!r}: {bad[0].hint}; check the "
-            "manifest's root folder."
-        )
+        raise NothingReadableError(bad)
     sizes = {each["name"]: each["bytes"] for each in facts if each["bytes"]}
     schema = SCHEMA.with_metadata({"medvlp": json.dumps({"shards": sizes})})
     with written_whole(out / INDEX) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:

@@ -32,7 +32,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import Progress, received, start_method
 from medvlp.data.pipeline import Records, apply_views, view_spec
 from medvlp.data.prepare import pool_name
-from medvlp.data.quarantine import Quarantined, quarantined
+from medvlp.data.quarantine import NothingReadableError, Quarantined, quarantined
 from medvlp.data.stack_files import FileStack, write_stack_file
 from medvlp.data.stacks import LazyStack
 from medvlp.data.worker_tensors import SharedBlocks
@@ -124,10 +124,7 @@ def _written(
             progress(len(manifest) - len(todo) + count + 1, len(manifest))
     readable = [row for row in range(len(manifest)) if row not in failed]
     if not readable:
-        first = failed[min(failed)]
-        raise DataError(
-            f"No volume of the manifest can be read, the first, {first.id!r}, because of this: {first.hint}."
-        )
+        raise NothingReadableError([failed[row] for row in sorted(failed)])
     scale = pixel_scale(slice_tower(model))
     slices = {"tower": meta["tower"], "preprocessing": json.loads(meta["preprocessing"]), "pixel_scale": scale}
     made = _with_stacks(manifest, readable, names, folder, slices)
