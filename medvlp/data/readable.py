@@ -50,9 +50,7 @@ class ReadableCohort:
         return tuple(facts for facts in found if facts is not None)
 
 
-def look_through(
-    manifest: Manifest, *, cache: Cache, workers: Workers = 0, progress: Progress | None = None
-) -> ReadableCohort:
+def look_through(manifest: Manifest, *, workers: Workers = 0, progress: Progress | None = None) -> ReadableCohort:
     """Read every file that a manifest names, and part the readable records from the others.
 
     A file that several records name is read once. Nothing is put in the place of an unreadable file: its records are
@@ -60,15 +58,13 @@ def look_through(
 
     Args:
         manifest: of an index.
-        cache: where facts are remembered.
 
     Raises:
         NothingReadableError: if no record can be read.
 
     Example:
-        >>> import tempfile
         >>> m = Manifest.of({"id": ["a"], "text": ["Clear lungs."]}, root=Path("."))
-        >>> len(look_through(m, cache=Cache(Path(tempfile.mkdtemp()))).manifest)
+        >>> len(look_through(m).manifest)
         1
     """
     fields = manifest.file_columns
@@ -79,7 +75,7 @@ def look_through(
         found = (manifest.paths(row, field) for row in rows)
         files = (stack_files(each) or each for each in found) if field.startswith("stack") else found
         named[field] = [[paths.setdefault(path, len(paths)) for path in each] for each in files]
-    survey = survey_images(list(paths), cache=cache, workers=workers, progress=progress)
+    survey = survey_images(list(paths), cache=Cache.default(), workers=workers, progress=progress)
     facts = [each for each in survey.brief() if each is not None]
     lost = {
         index: at

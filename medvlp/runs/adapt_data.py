@@ -14,7 +14,6 @@ import numpy as np
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError, UserError
 from medvlp.core.progress import progress
-from medvlp.data.cache import Cache
 from medvlp.data.grouping import with_patients
 from medvlp.data.layouts import index_cohort
 from medvlp.data.layouts._files import finding_name
@@ -111,7 +110,7 @@ def read_films(
         logger.info(sentence)
     manifest = manifest if named else with_patients(manifest, "id")
     with progress("Checking", unit="images") as tell:
-        survey = look_through(manifest, cache=Cache.default(), workers=workers, progress=tell)
+        survey = look_through(manifest, workers=workers, progress=tell)
     listed = out.with_suffix(".quarantine.csv")
     write_quarantine(listed, survey.quarantined)
     survey.manifest.save(out)

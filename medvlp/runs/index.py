@@ -13,7 +13,6 @@ from medvlp.core.files import check_outputs, write_text
 from medvlp.core.progress import progress
 from medvlp.core.registry import schema
 from medvlp.data import layouts
-from medvlp.data.cache import Cache
 from medvlp.data.catalogue import card_of, layout_of
 from medvlp.data.difference import Difference, difference
 from medvlp.data.manifest import Manifest
@@ -86,7 +85,6 @@ def index_to_files(
     survey: bool = True,
     workers: int = 0,
     ray: bool = False,
-    cache: Cache | None = None,
 ) -> Indexed:
     """Index a folder, look at every file, and write manifest, quarantine table and page.
 
@@ -103,7 +101,6 @@ def index_to_files(
         survey: open every file; without it nothing is known of sizes, and nothing is quarantined.
         workers: processes; 0 works in this one.
         ray: files are opened by the machines of the Ray cluster that is found, which must see them under these paths.
-        cache: where facts of files are remembered; default `Cache.default()`.
 
     Raises:
         ConfigError: for an unknown layout or option, or another ending than ``.parquet``.
@@ -118,9 +115,7 @@ def index_to_files(
     surveyed = None
     if survey:
         with progress("Reading", unit="images") as tell:
-            surveyed = look_through(
-                manifest, cache=cache or Cache.default(), workers=over_ray if ray else workers, progress=tell
-            )
+            surveyed = look_through(manifest, workers=over_ray if ray else workers, progress=tell)
         manifest = surveyed.manifest
     quarantined = surveyed.quarantined if surveyed is not None else ()
     changed = _change(out, manifest)

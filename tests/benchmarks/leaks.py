@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
 import sys
 import tempfile
 import time
@@ -20,7 +21,6 @@ import numpy as np
 from _report import print_report
 from PIL import Image
 
-from medvlp.data.cache import Cache
 from medvlp.data.leakage.check import check_cohorts
 from medvlp.data.leakage.hashes import nearest_and_like
 from medvlp.data.manifest import Manifest
@@ -97,7 +97,7 @@ def cohort(
     return Manifest.of(columns, root=Path("/")), planted
 
 
-def planted_cohorts(packs: Path, *, count: int, size: int, cache: Cache, workers: int) -> None:
+def planted_cohorts(packs: Path, *, count: int, size: int, workers: int) -> None:
     pools = films(packs)
     both = [film for pool in pools.values() for film in pool]
     choices = [*pools.values(), both]
@@ -109,7 +109,7 @@ def planted_cohorts(packs: Path, *, count: int, size: int, cache: Cache, workers
             folder = Path(work).resolve() / f"cohort-{number}"
             folder.mkdir()
             manifest, planted = cohort(choices[number % 3], folder, draw, size=size)
-            leaks = check_cohorts([manifest], cache=cache, workers=workers).leaks
+            leaks = check_cohorts([manifest], workers=workers).leaks
             who = dict(zip(manifest.column("id"), manifest.column("id.patient"), strict=True))
             pairs = {frozenset((leak.a, leak.b)) for leak in leaks if leak.kind in ("image", "near_image")}
             patients = {who[leak.a] for leak in leaks if leak.kind == "patient"}
@@ -134,7 +134,7 @@ def planted_cohorts(packs: Path, *, count: int, size: int, cache: Cache, workers
     )
 
 
-def false_pairs(packs: Path, *, cache: Cache, workers: int) -> None:
+def false_pairs(packs: Path, *, workers: int) -> None:
     for name, pool in films(packs).items():
         columns = {
             "id": [path.name for path, _ in pool],
@@ -142,7 +142,7 @@ def false_pairs(packs: Path, *, cache: Cache, workers: int) -> None:
             "split": [who for _, who in pool],
         }
         start = time.perf_counter()
-        leaks = check_cohorts([Manifest.of(columns, root=packs)], cache=cache, workers=workers).leaks
+        leaks = check_cohorts([Manifest.of(columns, root=packs)], workers=workers).leaks
         sizes = np.array(list(Counter(who for _, who in pool).values()))
         pairs = (len(pool) ** 2 - int((sizes**2).sum())) // 2
         print_report(
@@ -184,9 +184,9 @@ def main() -> None:
     if not (packs / "nih-cxr14").is_dir():
         sys.exit(f"{packs} has no data packs: name their folder with --packs.")
     with tempfile.TemporaryDirectory() as folder:
-        cache = Cache(Path(folder) / "cache")
-        planted_cohorts(packs, count=chosen.cohorts, size=chosen.films, cache=cache, workers=chosen.workers)
-        false_pairs(packs, cache=cache, workers=chosen.workers)
+        os.environ["MEDVLP_CACHE"] = str(Path(folder) / "cache")
+        planted_cohorts(packs, count=chosen.cohorts, size=chosen.films, workers=chosen.workers)
+        false_pairs(packs, workers=chosen.workers)
     hash_speed(count=chosen.hashes)
 
 

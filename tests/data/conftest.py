@@ -14,8 +14,9 @@ SIZE = 24
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
+    monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / "cache"))
+    return Cache.default()
 
 
 @pytest.fixture

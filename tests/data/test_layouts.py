@@ -446,7 +446,7 @@ def test_the_only_table_is_found_and_of_several_one_must_be_named(table: Path) -
 
 
 @pytest.mark.skipif(not COVID.is_dir(), reason="the data pack covid-cxr is not at hand")
-def test_the_covid_notes_are_read_in_place_and_split_without_leaks(cache: object) -> None:
+def test_the_covid_notes_are_read_in_place_and_split_without_leaks() -> None:
     columns = {
         "image": "{folder}/{filename}",
         "text": "clinical_notes",
@@ -456,7 +456,7 @@ def test_the_covid_notes_are_read_in_place_and_split_without_leaks(cache: object
     manifest = index_cohort("csv", COVID, {"table": "metadata.csv", "columns": columns})
     assert len(manifest) == 96
     assert len(manifest.having("text")) == 50
-    assert check_split(by_patient(manifest).apply(manifest), cache=cache) == []  # type: ignore[arg-type]
+    assert check_split(by_patient(manifest).apply(manifest)) == []
 
 
 # pseudonyms ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.data.cache import Cache
 from medvlp.data.leakage import KINDS, Leak, counts_of, refuse_leaks
 from medvlp.data.leakage.check import Checked, check_cohorts
 from medvlp.data.leakage.notes import ADVICE
@@ -79,11 +78,11 @@ def test_each_two_sides_are_told_once_for_each_patient() -> None:
     assert kinds(found) == [("patient", *pair) for pair in pairs] + [("study", *pair) for pair in pairs]
 
 
-def test_equal_paths_are_one_image_where_files_are_not_at_hand(cache: Cache) -> None:
+def test_equal_paths_are_one_image_where_files_are_not_at_hand() -> None:
     table = manifest(image=["a.png", "b.png", "a.png"], split=["train", "train", "test"])
     for images in (True, False):
-        assert kinds(check_cohorts([table], images=images, cache=cache)) == [("image", "train", "test")]
-    notes = check_cohorts([table], cache=cache).notes
+        assert kinds(check_cohorts([table], images=images)) == [("image", "train", "test")]
+    notes = check_cohorts([table]).notes
     assert [note.facts for note in notes if note.kind == "unreadable"] == [{"not_found": 3}]
 
 
@@ -236,13 +235,13 @@ def test_a_patient_is_drawn_to_a_fold_once_whatever_the_number_of_labels(monkeyp
     assert len(drawn) == len(set(drawn)) > 20
 
 
-def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path, cache: Cache) -> None:
+def test_a_size_that_tells_the_label_is_a_shortcut(tmp_path: Path) -> None:
     names, labels = [], []
     for number in range(60):
         names.append(write(tmp_path, f"{number}.png", film(number, height=40 if number % 2 else 30, width=30)))
         labels.append(number % 2)
     columns = {"id": names, "image": names, "label.edema": labels, "split": ["train"] * 60}
-    notes = check_cohorts([Manifest.of(columns, root=tmp_path)], cache=cache, near=False).notes
+    notes = check_cohorts([Manifest.of(columns, root=tmp_path)], near=False).notes
     assert [note.facts["column"] for note in notes if note.kind == "shortcut"] == ["image_size"]
 
 
@@ -259,7 +258,7 @@ def test_cards_tell_which_sets_share_patients_and_images() -> None:
     assert here == [["nih_chestxray14"], ["siim_pneumothorax"]]
 
 
-def test_images_that_two_sets_have_in_common_are_counted_whatever_their_sides(tmp_path: Path, cache: Cache) -> None:
+def test_images_that_two_sets_have_in_common_are_counted_whatever_their_sides(tmp_path: Path) -> None:
     for number in range(4):
         write(tmp_path, f"{number}.png", film(number))
 
@@ -267,7 +266,7 @@ def test_images_that_two_sets_have_in_common_are_counted_whatever_their_sides(tm
         names = [f"{number}.png" for number in numbers]
         return Manifest.of({"id": names, "image": names, "split": ["train"] * len(names)}, root=tmp_path)
 
-    found = check_cohorts([of([0, 1, 2]), of([1, 2, 3])], names=["a", "b"], cache=cache)
+    found = check_cohorts([of([0, 1, 2]), of([1, 2, 3])], names=["a", "b"])
     assert found.leaks == ()  # both are training parts
     assert [note.text for note in found.notes if note.kind == "overlap"] == ["a and b share images: 2."]
 

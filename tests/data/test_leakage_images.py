@@ -42,29 +42,28 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def found(planted: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Leak]:
+def found(planted: Manifest) -> dict[str, Leak]:
     """What the check finds, by the test record."""
-    cache = Cache(tmp_path_factory.mktemp("cache"))
-    return {leak.b: leak for leak in check_split(planted, near=True, cache=cache)}
+    return {leak.b: leak for leak in check_split(planted, near=True)}
 
 
 def test_what_was_compared_is_remembered_for_the_same_films_on_the_same_sides(
-    planted: Manifest, found: dict[str, Leak], tmp_path: Path
+    planted: Manifest, found: dict[str, Leak], cache: Cache
 ) -> None:
-    cache, told = Cache(tmp_path), []
+    told = []
 
     def tell(done: int, total: int, note: str = "") -> None:
         told.append((done, total))
 
-    first = check_split(planted, near=True, cache=cache, progress=tell)
+    first = check_split(planted, near=True, progress=tell)
     pairs = told[-1]
-    again = check_split(planted, near=True, cache=cache, progress=tell)
+    again = check_split(planted, near=True, progress=tell)
     assert first == again == list(found.values())
     assert told.count(pairs) == 1
     assert pairs[0] == pairs[1] != len(planted)
     sides = {"train": "test", "test": "train"}
     turned = planted.with_column("split", [sides[each] for each in planted.column("split")])
-    assert len(check_split(turned, near=True, cache=cache, progress=tell)) == len(first)
+    assert len(check_split(turned, near=True, progress=tell)) == len(first)
     assert told.count(pairs) == 2
 
 
@@ -87,40 +86,40 @@ def test_other_films_are_no_copies(found: dict[str, Leak]) -> None:
     assert set(found) == {f"{kind}.png" for kind in MADE}
 
 
-def test_the_same_pixels_in_another_file_are_the_same_image(tmp_path: Path, cache: Cache) -> None:
+def test_the_same_pixels_in_another_file_are_the_same_image(tmp_path: Path) -> None:
     image = film(1)
     image.save(tmp_path / "a.png")
     image.save(tmp_path / "b.png", compress_level=0)
     image.save(tmp_path / "c.tif")
     names = ["a.png", "b.png", "c.tif"]
     manifest = Manifest.of({"id": names, "image": names, "split": ["train", "test", "validate"]}, root=tmp_path)
-    assert check_split(manifest, cache=cache) == []  # the bytes differ
-    leaks = check_split(manifest, near=True, cache=cache)
+    assert check_split(manifest) == []  # the bytes differ
+    leaks = check_split(manifest, near=True)
     assert {leak.kind for leak in leaks} == {"image"}
     assert [(leak.a, leak.b) for leak in leaks] == list(combinations(names, 2))
     assert {leak.detail for leak in leaks} == {"same pixels, other files"}
 
 
-def test_empty_pictures_are_not_copies_of_each_other(tmp_path: Path, cache: Cache) -> None:
+def test_empty_pictures_are_not_copies_of_each_other(tmp_path: Path) -> None:
     for number, level in enumerate((0, 0, 90)):
         Image.new("L", (40, 40), level).save(tmp_path / f"{number}.png", compress_level=number)
     names = ["0.png", "1.png", "2.png"]
     columns = {"id": names, "image": names, "split": ["train", "test", "test"]}
-    checked = check_cohorts([Manifest.of(columns, root=tmp_path)], cache=cache)
+    checked = check_cohorts([Manifest.of(columns, root=tmp_path)])
     assert checked.leaks == ()
     assert [note.facts for note in checked.notes if note.kind == "blank"] == [{"images": 3}]
 
 
-def test_several_copies_of_one_film_do_not_hide_each_other(tmp_path: Path, cache: Cache) -> None:
+def test_several_copies_of_one_film_do_not_hide_each_other(tmp_path: Path) -> None:
     names = [write(tmp_path, f"{number}.png", film(number)) for number in range(3)]
     copies = [write(tmp_path, f"{kind}.png", make(film(0))) for kind, make in MADE.items()]
     splits = ["train"] * 3 + ["test"] * len(copies)
     columns = {"id": [*names, *copies], "image": [*names, *copies], "split": splits}
-    leaks = check_split(Manifest.of(columns, root=tmp_path), near=True, cache=cache)
+    leaks = check_split(Manifest.of(columns, root=tmp_path), near=True)
     assert {(leak.a, leak.b) for leak in leaks} == {("0.png", copy) for copy in copies}
 
 
-def test_pictures_that_are_all_alike_are_no_copies_but_a_copy_among_them_is(tmp_path: Path, cache: Cache) -> None:
+def test_pictures_that_are_all_alike_are_no_copies_but_a_copy_among_them_is(tmp_path: Path) -> None:
     shared = np.asarray(film(100), dtype=float)
 
     def alike(number: int) -> Image.Image:
@@ -133,7 +132,7 @@ def test_pictures_that_are_all_alike_are_no_copies_but_a_copy_among_them_is(tmp_
     reached = register(pictures, pairs, np.ones(len(pairs))).correlation
     assert (reached > 0.64).sum() > 20, "many pairs must be asked for their likes"
     manifest = Manifest.of({"id": names, "image": names, "split": ["train"] * 10 + ["test"] * 11}, root=tmp_path)
-    assert [(leak.a, leak.b) for leak in check_split(manifest, near=True, cache=cache)] == [("3.png", "copy.png")]
+    assert [(leak.a, leak.b) for leak in check_split(manifest, near=True)] == [("3.png", "copy.png")]
 
 
 def exposure(number: int, *, share: float = 0.6) -> Image.Image:
@@ -142,45 +141,43 @@ def exposure(number: int, *, share: float = 0.6) -> Image.Image:
     return Image.fromarray(np.rint(sum(part * np.asarray(each, float) for part, each in both)).astype(np.uint8))
 
 
-def near_pairs(root: Path, made: dict[str, tuple[Image.Image, str, str | None]], cache: Cache) -> list[tuple[str, str]]:
+def near_pairs(root: Path, made: dict[str, tuple[Image.Image, str, str | None]]) -> list[tuple[str, str]]:
     """Which of these (picture, split, patient) are found as copies, among twelve films of other patients."""
     made = {**{f"{n}.png": (film(n), "train" if n % 2 else "test", f"other {n}") for n in range(20, 32)}, **made}
     for name, (picture, *_) in made.items():
         write(root, name, picture)
     splits, patients = ([each[part] for each in made.values()] for part in (1, 2))
     columns = {"id": [*made], "image": [*made], "split": splits, "id.patient": patients}
-    leaks = check_split(Manifest.of(columns, root=root), near=True, cache=cache)
+    leaks = check_split(Manifest.of(columns, root=root), near=True)
     return [(leak.a, leak.b) for leak in leaks if leak.kind == "near_image"]
 
 
-def test_of_one_patients_exposures_more_is_asked_than_of_films_whose_patient_nobody_knows(
-    tmp_path: Path, cache: Cache
-) -> None:
+def test_of_one_patients_exposures_more_is_asked_than_of_films_whose_patient_nobody_knows(tmp_path: Path) -> None:
     pictures = {"a.png": (exposure(200), "train"), "b.png": (exposure(201), "test")}
     reached = register(
         {n: np.asarray(each) for n, (each, _) in enumerate(pictures.values())}, np.array([[0, 1]]), np.ones(1)
     )
     assert 0.76 < reached.correlation[0] < 0.82
     one, unknown = ({name: (*each, who) for name, each in pictures.items()} for who in ("p", None))
-    assert near_pairs(tmp_path, one, cache) == []
-    assert near_pairs(tmp_path, unknown, cache) == [("a.png", "b.png")]
+    assert near_pairs(tmp_path, one) == []
+    assert near_pairs(tmp_path, unknown) == [("a.png", "b.png")]
 
 
-def test_a_patients_other_exposures_do_not_hide_a_copy_of_one(tmp_path: Path, cache: Cache) -> None:
+def test_a_patients_other_exposures_do_not_hide_a_copy_of_one(tmp_path: Path) -> None:
     made = {f"e{n}.png": (exposure(n, share=0.57), "train", "p") for n in range(200, 205)}
     copy = compressed(exposure(200, share=0.57).resize((70, 70)), 40)
-    assert ("e200.png", "copy.png") in near_pairs(tmp_path, {**made, "copy.png": (copy, "test", "q")}, cache)
+    assert ("e200.png", "copy.png") in near_pairs(tmp_path, {**made, "copy.png": (copy, "test", "q")})
 
 
 def test_processes_find_what_one_finds(planted: Manifest, found: dict[str, Leak], cache: Cache) -> None:
-    assert {leak.b: leak for leak in check_split(planted, near=True, cache=cache, workers=2)} == found
+    assert {leak.b: leak for leak in check_split(planted, near=True, workers=2)} == found
 
 
 def test_copies_are_looked_for_at_once_where_a_survey_was_made(planted: Manifest, cache: Cache) -> None:
-    assert not near_is_quick(planted, cache=cache)
-    check_split(planted, near=True, cache=cache)
-    assert near_is_quick(planted, cache=cache)
-    assert not near_is_quick(Manifest.of({"id": ["a"], "text": ["x"], "split": ["train"]}, root=Path()), cache=cache)
+    assert not near_is_quick(planted)
+    check_split(planted, near=True)
+    assert near_is_quick(planted)
+    assert not near_is_quick(Manifest.of({"id": ["a"], "text": ["x"], "split": ["train"]}, root=Path()))
 
 
 # the parts -----------------------------------------------------------------------------------------------------------

@@ -29,11 +29,11 @@ def sha_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_unreadable_are_left_out_and_named_with_a_reason(cohort: Callable[..., Manifest], cache: Cache) -> None:
+def test_the_unreadable_are_left_out_and_named_with_a_reason(cohort: Callable[..., Manifest]) -> None:
     manifest = cohort(6)
     cut(manifest.root / "2.png")
     (manifest.root / "5.png").unlink()
-    looked = look_through(manifest, cache=cache)
+    looked = look_through(manifest)
     assert [(entry.id, entry.reason) for entry in looked.quarantined] == [("s2", "truncated"), ("s5", "not_found")]
     assert looked.manifest.column("id").tolist() == ["s0", "s1", "s3", "s4"]
     assert looked.manifest.meta["quarantined"] == [
@@ -46,9 +46,7 @@ def test_the_unreadable_are_left_out_and_named_with_a_reason(cohort: Callable[..
     assert [looked.facts(row)[0].sha256 for row in range(4)] == shas
 
 
-def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
-    cohort: Callable[..., Manifest], cache: Cache
-) -> None:
+def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(cohort: Callable[..., Manifest]) -> None:
     root = cohort(4).root
     cut(root / "3.png")
     manifest = Manifest.of(
@@ -60,7 +58,7 @@ def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
         },
         root=root,
     )
-    looked = look_through(manifest, cache=cache)
+    looked = look_through(manifest)
     assert [entry.id for entry in looked.quarantined] == ["b"]
     assert len(looked.survey) == 3
     assert looked.manifest.column("sha256").tolist() == [sha_of(root / "0.png"), None, sha_of(root / "1.png")]
@@ -68,9 +66,7 @@ def test_a_record_needs_all_of_its_files_and_a_file_may_have_several_records(
     assert [len(looked.facts(row)) for row in range(3)] == [2, 0, 1]
 
 
-def test_a_stack_is_its_pictures_whether_they_are_listed_or_in_a_folder(
-    cohort: Callable[..., Manifest], cache: Cache
-) -> None:
+def test_a_stack_is_its_pictures_whether_they_are_listed_or_in_a_folder(cohort: Callable[..., Manifest]) -> None:
     root = cohort(6).root
     cut(root / "5.png")
     for number, name in enumerate(("cine/2.png", "cine/10.png", None, None, "torn/2.png", "torn/10.png")):
@@ -78,13 +74,13 @@ def test_a_stack_is_its_pictures_whether_they_are_listed_or_in_a_folder(
             (root / name).parent.mkdir(exist_ok=True)
             (root / name).write_bytes((root / f"{number}.png").read_bytes())
     manifest = Manifest.of({"id": ["a", "b"], "stack": ["cine", "torn"], "text": ["x", "y"]}, root=root)
-    looked = look_through(manifest, cache=cache)
+    looked = look_through(manifest)
     assert [(entry.id, entry.reason) for entry in looked.quarantined] == [("b", "truncated")]
     assert looked.facts(0)[0].sha256 == sha_of(root / "0.png")
     pairs = Manifest.of(
         {"id": ["a", "b", "c"], "stack": [["0.png", "1.png"], ["2.png"], ["3.png", "5.png"]]}, root=root
     )
-    looked = look_through(pairs, cache=cache)
+    looked = look_through(pairs)
     assert [entry.id for entry in looked.quarantined] == ["c"]
     assert looked.manifest.column("sha256")[1] == sha_of(root / "2.png")
 
@@ -94,7 +90,7 @@ def test_a_series_that_the_views_may_repair_stays_and_is_theirs_to_refuse(tmp_pa
     for name, only in (("whole", range(17)), ("gap", [k for k in range(17) if k not in (9, 10, 11)])):
         write_series(dicom_writer(tmp_path), tmp_path / name, only=tuple(only))
     data = Manifest.of({"id": ["a", "b"], "volume": ["whole", "gap"]}, root=tmp_path)
-    looked = look_through(data, cache=cache)
+    looked = look_through(data)
     assert (looked.quarantined, looked.manifest.column("id").tolist()) == ((), ["a", "b"])
     refused, repaired = (
         prepare(looked.manifest, [ReadVolume(size=16, on_gap=on_gap)], cache=cache, cap=0.5)  # type: ignore[arg-type]
@@ -104,12 +100,12 @@ def test_a_series_that_the_views_may_repair_stays_and_is_theirs_to_refuse(tmp_pa
     assert repaired.quarantined == ()
 
 
-def test_a_cohort_of_words_needs_no_file(cache: Cache) -> None:
-    looked = look_through(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path()), cache=cache)
+def test_a_cohort_of_words_needs_no_file() -> None:
+    looked = look_through(Manifest.of({"id": ["a"], "text": ["x"]}, root=Path()))
     assert (looked.manifest.names, looked.quarantined, looked.facts(0)) == (("id", "text"), (), ())
 
 
-def test_a_cohort_of_which_nothing_can_be_read_is_refused(cohort: Callable[..., Manifest], cache: Cache) -> None:
+def test_a_cohort_of_which_nothing_can_be_read_is_refused(cohort: Callable[..., Manifest]) -> None:
     manifest = cohort(3)
     for at in range(3):
         (manifest.root / f"{at}.png").write_bytes(b"text, not a picture" if at else b"")
@@ -118,15 +114,13 @@ def test_a_cohort_of_which_nothing_can_be_read_is_refused(cohort: Callable[..., 
         match=r"None of the 3 records can be read \(2 not_an_image, 1 empty\); the first is 's0': it has 0 bytes; .*"
         r"check the root folder, or index without looking at the files \(--no-survey\)",
     ):
-        look_through(manifest, cache=cache)
+        look_through(manifest)
 
 
-def test_the_quarantine_table_is_written_whole_or_goes(
-    cohort: Callable[..., Manifest], cache: Cache, tmp_path: Path
-) -> None:
+def test_the_quarantine_table_is_written_whole_or_goes(cohort: Callable[..., Manifest], tmp_path: Path) -> None:
     manifest = cohort(3)
     cut(manifest.root / "1.png")
-    entries = look_through(manifest, cache=cache).quarantined
+    entries = look_through(manifest).quarantined
     path = tmp_path / "m.quarantine.csv"
     write_quarantine(path, entries)
     with open(path, encoding="utf-8", newline="") as handle:

@@ -352,22 +352,22 @@ def test_hashes_are_the_indexs_while_the_shard_is_as_long(films: Manifest, tmp_p
     assert [bool(sha) for sha in indexed_hashes(moved)] == [not each for each in changed]
 
 
-def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: Path, cache: Cache) -> None:
+def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: Path) -> None:
     films.path(5).write_bytes(films.path(0).read_bytes())
     parts = ["train", "train", *["test"] * 10]
     _, table = sharded(films.with_column("split", parts), tmp_path / "out")
-    found = check_split(table, near=False, cache=cache)
+    found = check_split(table, near=False)
     assert [(leak.kind, leak.a, leak.b) for leak in found] == [("image", "s0", "s5")]
     assert column_hashes(table, "image").to_pylist() == [
         hashlib.sha256(films.path(row).read_bytes()).digest() for row in range(12)
     ]
     some = table.with_column("image", [None, *table.column("image")[1:]])
     assert column_hashes(some, "image").to_pylist() == [None, *column_hashes(table, "image").to_pylist()[1:]]
-    assert check_split(some, near=False, cache=cache) == []
+    assert check_split(some, near=False) == []
     mixed = table.with_column("image", ["a.png", *table.column("image")[1:]])
     (tmp_path / "out" / "a.png").write_bytes(films.path(5).read_bytes())
     assert column_hashes(mixed, "image") is None  # then files are hashed
-    assert check_split(mixed, near=False, cache=cache) == found
+    assert check_split(mixed, near=False) == found
     for offset in (511, 1 << 40):  # nor where the index knows no file at a place, before its last one or behind it
         name = str(table.column("image")[11])
         odd = name.replace(f"/{member_of(name).offset}+", f"/{offset}+")
@@ -376,7 +376,7 @@ def test_leaks_and_splits_work_on_a_sharded_manifest(films: Manifest, tmp_path: 
         found_by_index = indexed_hashes([other.path(row) for row in range(12)])
         assert [bool(sha) for sha in found_by_index] == [row != 11 for row in range(12)]
     crossed = table.with_column("id.patient", ["p"] * 12).with_column("split", [None, "train", *["test"] * 10])
-    assert [(leak.kind, leak.a, leak.b) for leak in check_split(crossed, near=False, cache=cache)] == [
+    assert [(leak.kind, leak.a, leak.b) for leak in check_split(crossed, near=False)] == [
         ("patient", "s1", "s2"),
     ]  # fmt: skip
     assert by_patient(table.without("split")).parts == by_patient(films).parts

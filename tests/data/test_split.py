@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.data.cache import Cache
 from medvlp.data.leakage import check_split, refuse_leaks
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import part_facts, split_hash
@@ -89,12 +88,12 @@ def test_a_split_without_known_patients_is_refused() -> None:
         split_by_patient(patients(1), fractions={"train": 0.5})
 
 
-def test_leaks_by_patient_study_and_image_bytes_are_found(cohort: Callable[..., Manifest], cache: Cache) -> None:
+def test_leaks_by_patient_study_and_image_bytes_are_found(cohort: Callable[..., Manifest]) -> None:
     manifest = cohort(6)
     shutil.copy(manifest.root / "0.png", manifest.root / "4.png")  # s4 shows the same picture as s0
     manifest = manifest.with_column("split", ["train", "test", "train", "train", "test", None])
     manifest = manifest.with_column("id.study", ["t0", "t1", "t2", "t3", "t2", "t0"])
-    leaks = check_split(manifest, cache=cache)
+    leaks = check_split(manifest)
     assert [(leak.kind, leak.a, leak.b, leak.split_a, leak.split_b) for leak in leaks] == [
         ("patient", "s0", "s1", "train", "test"),
         ("study", "s2", "s4", "train", "test"),
@@ -105,11 +104,11 @@ def test_leaks_by_patient_study_and_image_bytes_are_found(cohort: Callable[..., 
     refuse_leaks([])
 
 
-def test_a_changed_file_is_hashed_again(cohort: Callable[..., Manifest], cache: Cache) -> None:
+def test_a_changed_file_is_hashed_again(cohort: Callable[..., Manifest]) -> None:
     manifest = cohort(2).with_column("split", ["train", "test"]).with_column("id.patient", ["p", "q"])
-    assert check_split(manifest, cache=cache) == []
+    assert check_split(manifest) == []
     shutil.copy(manifest.root / "0.png", manifest.root / "1.png")
-    assert [leak.kind for leak in check_split(manifest, cache=cache)] == ["image"]
+    assert [leak.kind for leak in check_split(manifest)] == ["image"]
 
 
 def test_no_split_column_is_one_sentence() -> None:

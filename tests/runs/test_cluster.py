@@ -61,16 +61,19 @@ def films(tmp_path: Path) -> Path:
 
 
 @slow
-def test_an_index_and_a_search_for_copies_are_those_of_one_process(ray: Any, films: Path, tmp_path: Path) -> None:
+def test_an_index_and_a_search_for_copies_are_those_of_one_process(
+    ray: Any, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, leaks, facts = [], [], []
     for name, spread in (("alone", False), ("spread", True)):
-        out, cache = tmp_path / name / "m.parquet", Cache(tmp_path / name / "cache")
-        index_to_files("image_folder", films, out, page=None, ray=spread, cache=cache)
+        out = tmp_path / name / "m.parquet"
+        monkeypatch.setenv("MEDVLP_CACHE", str(tmp_path / name / "cache"))
+        index_to_files("image_folder", films, out, page=None, ray=spread)
         manifest = Manifest.load(out)
-        found = check_cohorts([manifest], cache=cache, workers=over_ray if spread else 0)
+        found = check_cohorts([manifest], workers=over_ray if spread else 0)
         made.append((manifest.hash, out.with_suffix(".quarantine.csv").read_bytes()))
         leaks.append([asdict(leak) for leak in found.leaks])
-        with sqlite3.connect(cache.files / "survey.sqlite") as database:
+        with sqlite3.connect(Cache.default().files / "survey.sqlite") as database:
             facts.append(database.execute("SELECT * FROM facts ORDER BY path").fetchall())
     assert made[0] == made[1]
     assert facts[0] == facts[1]

@@ -44,13 +44,7 @@ class Checked:
 
 
 def check_split(
-    manifest: Manifest,
-    *,
-    images: bool = True,
-    near: bool = False,
-    cache: Cache | None = None,
-    workers: int = 0,
-    progress: Progress | None = None,
+    manifest: Manifest, *, images: bool = True, near: bool = False, workers: int = 0, progress: Progress | None = None
 ) -> list[Leak]:
     """Return the leaks between splits by patient, study and image; one for each shared thing and two sides.
 
@@ -59,7 +53,6 @@ def check_split(
         images: whether image files are compared (each is read once, and then remembered).
         near: whether the same film in another size, compression, polarity or crop is looked for; every image is decoded
             once, and then remembered.
-        cache: where hashes and small pictures are remembered.
         progress: of reading.
 
     Raises:
@@ -79,14 +72,14 @@ def check_split(
         return leaks
     rows = rows_of([rest])
     entries = rows.entries()
-    cache = cache or Cache.default()
     if near:
-        return leaks + _images(rows, entries, cache, workers=workers, near=True, progress=progress, names=()).leaks
+        return leaks + _images(rows, entries, workers=workers, near=True, progress=progress, names=()).leaks
     paths = [entry.path for entry in entries]
-    return leaks + image_leaks(rows, entries, content_hashes(paths, cache=cache, workers=workers, progress=progress))
+    hashes = content_hashes(paths, cache=Cache.default(), workers=workers, progress=progress)
+    return leaks + image_leaks(rows, entries, hashes)
 
 
-def near_is_quick(manifest: Manifest, *, cache: Cache | None = None) -> bool:
+def near_is_quick(manifest: Manifest) -> bool:
     """Whether copies can be looked for at once.
 
     That is so where a survey (`medvlp data index`, `medvlp data check`) has seen every image already, and there are
@@ -101,7 +94,7 @@ def near_is_quick(manifest: Manifest, *, cache: Cache | None = None) -> bool:
     if sum(int((split & each).sum()) for each in files) > _QUICK:  # before a million paths are made
         return False
     paths = [entry.path for entry in rows_of([manifest]).entries()]
-    return 0 < len(paths) <= _QUICK and known_survey(paths, cache=cache or Cache.default()) is not None
+    return 0 < len(paths) <= _QUICK and known_survey(paths, cache=Cache.default()) is not None
 
 
 def check_cohorts(
@@ -111,7 +104,6 @@ def check_cohorts(
     separate: bool = False,
     images: bool = True,
     near: bool = True,
-    cache: Cache | None = None,
     workers: Workers = 0,
     progress: Progress | None = None,
 ) -> Checked:
@@ -123,7 +115,6 @@ def check_cohorts(
         separate: patients of different manifests are never the same (see `rows_of`).
         images: whether files are opened; without it equal paths alone tell equal images.
         near: whether copies that are not the same pixels are looked for.
-        cache: where facts of files are remembered.
 
     Raises:
         DataError: if the only manifest has no ``split`` column.
@@ -142,9 +133,7 @@ def check_cohorts(
     names = list(names) or [f"set {number + 1}" for number in range(len(manifests))]
     entries = rows.entries()
     if images and entries:
-        seen = _images(
-            rows, entries, cache or Cache.default(), workers=workers, near=near, progress=progress, names=names
-        )
+        seen = _images(rows, entries, workers=workers, near=near, progress=progress, names=names)
     else:
         things = [str(entry.path) for entry in entries]
         seen = _Images(image_leaks(rows, entries, things), shared_image_notes(rows, entries, things, names), 0, None)
@@ -167,19 +156,13 @@ class _Images:
 
 
 def _images(
-    rows: Rows,
-    entries: list[Entry],
-    cache: Cache,
-    *,
-    workers: Workers,
-    near: bool,
-    progress: Progress | None,
-    names: Sequence[str],
+    rows: Rows, entries: list[Entry], *, workers: Workers, near: bool, progress: Progress | None, names: Sequence[str]
 ) -> _Images:
     from medvlp.data.leakage.near import films_of, is_blank, near_image_leaks
     from medvlp.data.survey import survey_images
 
-    survey = survey_images([entry.path for entry in entries], cache=cache, workers=workers, progress=progress)
+    paths = [entry.path for entry in entries]
+    survey = survey_images(paths, cache=Cache.default(), workers=workers, progress=progress)
     facts = list(survey.brief())
     hashes = ["" if each is None else each.sha256 for each in facts]
     leaks = image_leaks(rows, entries, hashes)
@@ -195,9 +178,8 @@ def _images(
     notes = _unreadable(facts)
     if near:
         with threadpool_limits(1, user_api="blas"):  # its products are small: threads would wait for each other
-            found, blank = near_image_leaks(
-                rows, films_of(rows, entries, survey), survey, cache=cache, workers=workers, progress=progress
-            )
+            films = films_of(rows, entries, survey)
+            found, blank = near_image_leaks(rows, films, survey, workers=workers, progress=progress)
         leaks += found
         if blank:
             words = f"{len(blank)} pictures show one gray value and were compared by their bytes alone."

@@ -73,13 +73,7 @@ def is_blank(survey: Survey, entry: int) -> bool:
 
 
 def near_image_leaks(
-    rows: Rows,
-    films: Sequence[Film],
-    survey: Survey,
-    *,
-    cache: Cache,
-    workers: Workers = 0,
-    progress: Progress | None = None,
+    rows: Rows, films: Sequence[Film], survey: Survey, *, workers: Workers = 0, progress: Progress | None = None
 ) -> tuple[list[Leak], list[Film]]:
     """Return the pairs on two sides that are one film but not the same pixels, and the blank pictures, left out.
 
@@ -100,6 +94,7 @@ def near_image_leaks(
     shown = [(film.key, rows.splits[film.row], str(rows.patients[film.row])) for film in films]
     name = hash_of([code_hash("data/leakage"), decoder_versions(), shown])
     chunks = chunked(range(len(pairs)), _PAIRS)
+    cache = Cache.default()
     with closing(open_database(cache.files / "copies.sqlite", _TABLE)) as database:
         known = database.execute("SELECT found FROM copies WHERE films = ? ORDER BY chunk", (name,)).fetchall()
         found = [json.loads(row[0]) for row in known]

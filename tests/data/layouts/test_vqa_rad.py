@@ -60,8 +60,8 @@ def test_rows_are_questions_with_words_for_answers(public: Path) -> None:
     assert every.column("question_type").tolist()[-1] == "PRES, POS"
 
 
-def test_the_published_split_shares_its_images(public: Path, cache: object) -> None:
-    leaks = check_split(index_cohort("vqa_rad", public), cache=cache)  # type: ignore[arg-type]
+def test_the_published_split_shares_its_images(public: Path) -> None:
+    leaks = check_split(index_cohort("vqa_rad", public))
     assert {leak.kind for leak in leaks} == {"patient", "image"}
 
 
