@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
-from medvlp.answers.sentences.rows import SENTENCE_KINDS, Pair, Studies, evaluate_sentences, sentence_pairs
+from medvlp.answers.sentences.rows import Pair, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
@@ -79,17 +79,17 @@ def evaluate_sentence_check(
         DataError: if lengths disagree, no sentence can be falsified, or a patient is in both parts.
     """
     own = Studies(image, reports, patients)
-    known = validation if validation is not None and sentence_pairs(validation.reports, SENTENCE_KINDS) else None
+    known = validation if validation is not None and sentence_pairs(validation.reports) else None
     both = set() if known is None else set(map(str, known.patients)) & set(map(str, patients))
     if both:
         raise DataError(f"Patients in both parts: {len(both)}. Calibrate sentences on other patients.")
     mean_image = unit_embeddings((known or own).image, "Image").mean(axis=0)
-    sentences = evaluate_sentences(own, embed_text, SENTENCE_KINDS, mean_image=mean_image)
+    sentences = evaluate_sentences(own, embed_text, mean_image=mean_image)
     rows = sentences.table
     scores = {f"sentence_{part}": rows[part].to_numpy() for part in ("margin", "cosine", "blind")}
     checker: SentenceEvaluator | None = None
     if known is not None:
-        fitted_on = evaluate_sentences(known, embed_text, SENTENCE_KINDS, mean_image=mean_image)
+        fitted_on = evaluate_sentences(known, embed_text, mean_image=mean_image)
         checker = _fit_checker(fitted_on.table, mean_image)
         scores["sentence_calibrated"] = checker.calibration.probabilities(rows)
         scores["sentence_prior"] = checker.prior.probabilities(rows)

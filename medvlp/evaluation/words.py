@@ -99,11 +99,8 @@ def interval(row: Metric, digits: int = 3) -> str:
         >>> interval(Metric(metric="auroc", label="x", value=0.8, interval=around, counts=counts))
         '0.700 to 0.900'
     """
-    return (
-        ""
-        if row.interval.low is None or row.interval.high is None
-        else f"{row.interval.low:.{digits}f} to {row.interval.high:.{digits}f}"
-    )
+    low, high = row.interval.low, row.interval.high
+    return "" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def finding(label: str) -> str:

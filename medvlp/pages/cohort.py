@@ -62,7 +62,7 @@ class CohortPage:
 
 
 def cohort_page(
-    manifest: Manifest, *, title: str, card: str | None = None, looked: ReadableCohort | None = None, seed: int = 0
+    manifest: Manifest, *, title: str, card: str | None = None, looked: ReadableCohort | None = None
 ) -> CohortPage:
     """Gather what the page shows.
 
@@ -71,7 +71,6 @@ def cohort_page(
         title: what the cohort is called where it has no card.
         card: name of its card.
         looked: what looking at every file found; None where none was opened.
-        seed: of the contact sheet.
 
     Example:
         >>> from pathlib import Path
@@ -93,7 +92,7 @@ def cohort_page(
         against=tuple(content.against_card(facts, manifest, summary)),
         conclude=to_html(sections.get(_CONCLUDE, "")),
         traps=to_html(sections.get(_TRAPS, "")),
-        thumbs=tuple(content.thumbs(looked, seed=seed)),
+        thumbs=tuple(content.thumbs(looked)),
         quarantined=tuple(quarantined),
         skipped=tuple(skipped),
         opened=looked is not None,

@@ -83,8 +83,8 @@ def against_card(card: DataCard | None, manifest: Manifest, summary: CohortSumma
     return rows
 
 
-def thumbs(looked: ReadableCohort | None, *, seed: int) -> list[Thumb]:
-    """Return the contact sheet: up to 32 readable pictures drawn by seed, in the order of the manifest."""
+def thumbs(looked: ReadableCohort | None) -> list[Thumb]:
+    """Return the contact sheet: up to 32 readable pictures, always the same draw, in the order of the manifest."""
     if looked is None:
         return []
     manifest = looked.manifest
@@ -94,7 +94,7 @@ def thumbs(looked: ReadableCohort | None, *, seed: int) -> list[Thumb]:
         for index in np.flatnonzero(places >= 0).tolist():
             first.setdefault(int(places[index]), index)
     shown = sorted(set(first.values()))
-    draw = numpy_generator(seed, 0, "contact sheet")
+    draw = numpy_generator(0, 0, "contact sheet")
     chosen = sorted(draw.choice(shown, size=min(_SHEET, len(shown)), replace=False).tolist()) if len(shown) else []
     return [_thumb(looked, manifest.record(index), index) for index in chosen]
 

@@ -115,7 +115,7 @@ def test_the_fit_is_of_the_validation_sentences_alone() -> None:
     found = told(TRUE, PATIENTS, embed(TRUE), validation)
     other = told(TRUE[:2], PATIENTS[:2], -embed(TRUE[:2]), validation)
     assert found.fitted == other.fitted
-    rows = evaluate_sentences(validation, embed, ("side", "negation", "severity"), mean_image=embed(TRUE).mean(axis=0))
+    rows = evaluate_sentences(validation, embed, mean_image=embed(TRUE).mean(axis=0))
     assert found.fitted["sentences"]["calibration"] == fit_sentence_calibration(rows.table).to_dict()
     assert found.cases is not None
     cases = found.cases.rename(columns={"group:kind": "kind"})

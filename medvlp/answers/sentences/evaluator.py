@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import logit
 
 from medvlp.answers.sentences.calibration import SentenceCalibration
-from medvlp.answers.sentences.rows import SENTENCE_KINDS, Studies, evaluate_sentences, sentence_pairs
+from medvlp.answers.sentences.rows import Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.statistics.conformal_sets import SetRule
 from medvlp.text.mentions import sentences_of_image
@@ -119,9 +119,9 @@ class SentenceEvaluator:
     def facts(self, image: np.ndarray, text: str, embed_text: EmbedText) -> list[dict[str, Any]]:
         """Return the facts of a text that can be falsified, each once, in its order; arguments as of `report`."""
         studies = Studies(np.asarray(image)[None], [text], ["one"])
-        if not sentence_pairs([text], SENTENCE_KINDS):
+        if not sentence_pairs([text]):
             return []
-        made = evaluate_sentences(studies, embed_text, SENTENCE_KINDS, mean_image=self.mean_image)
+        made = evaluate_sentences(studies, embed_text, mean_image=self.mean_image)
         rows = made.table[made.table["true"] == 1].reset_index(drop=True)
         columns = (self.calibration.probabilities(rows), self.prior.probabilities(rows), self.calibration.knows(rows))
         verdicts = self.verdicts(rows)

@@ -99,28 +99,23 @@ def sentence_pairs(reports: Sequence[str], kinds: Sequence[Kind] = SENTENCE_KIND
 
 
 def evaluate_sentences(
-    studies: Studies,
-    embed_text: Callable[[Sequence[str]], np.ndarray],
-    kinds: Sequence[Kind],
-    *,
-    mean_image: np.ndarray,
+    studies: Studies, embed_text: Callable[[Sequence[str]], np.ndarray], *, mean_image: np.ndarray
 ) -> Sentences:
     """Return every sentence that can be falsified, and its false copies, before the study's image.
 
     Args:
         studies: with their reports.
         embed_text: texts -> (T, D) unit embeddings.
-        kinds: of changes.
         mean_image: ``(D,)`` mean of unit embeddings; what a sentence gains before it, words alone gain.
 
     Raises:
         DataError: if no sentence can be falsified.
     """
     rows = unit_embeddings(studies.image, "Image")
-    pairs = sentence_pairs(studies.reports, kinds)
+    pairs = sentence_pairs(studies.reports)
     if not pairs:
         raise DataError("No sentence of these reports can be falsified by the rules: there is nothing to check.")
-    copies = {text: _copies(text, kinds) for text in {t for pair in pairs for t in (pair.true, pair.false)}}
+    copies = {text: _copies(text) for text in {t for pair in pairs for t in (pair.true, pair.false)}}
     # A false copy's own copies need not hold the sentence that it was made of, where that had to be reworded.
     for pair in pairs:
         copies[pair.true].add(pair.false)
@@ -143,8 +138,8 @@ def evaluate_sentences(
     return Sentences(pairs, pd.DataFrame(table, columns=columns), near)
 
 
-def _copies(text: str, kinds: Sequence[Kind]) -> set[str]:
-    return {copy.false_statement for copy in false_copies(text, kinds)}
+def _copies(text: str) -> set[str]:
+    return {copy.false_statement for copy in false_copies(text, SENTENCE_KINDS)}
 
 
 def _all(pair: Pair, copies: dict[str, set[str]]) -> set[str]:

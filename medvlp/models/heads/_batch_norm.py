@@ -16,17 +16,14 @@ class RowBatchNorm(nn.Module):
 
     Args:
         width: W.
-        momentum: weight of the newest statistics in the running ones.
-        eps: added to the variance.
     """
 
     running_mean: Tensor
     running_var: Tensor
+    momentum, eps = 0.1, 1e-5  # as torch's: the weight of the newest statistics, and what is added to the variance
 
-    def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.momentum = momentum
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("running_mean", torch.zeros(width))

@@ -55,13 +55,12 @@ class BilinearAttention(nn.Module):
         image_width: of the image's vectors.
         width: W of the words and of what is returned.
         glimpses: number of maps.
-        rank: width of the maps' product over W; 3 as published.
         dropout: of the image's side of the maps; what enters and leaves a glimpse has 0.2 where this is not 0.
     """
 
-    def __init__(self, *, image_width: int, width: int, glimpses: int, rank: int = 3, dropout: float = 0.0) -> None:
+    def __init__(self, *, image_width: int, width: int, glimpses: int, dropout: float = 0.0) -> None:
         super().__init__()
-        inner = rank * width
+        inner = 3 * width  # the rank of the maps, as published
         self.map_image, self.map_words = nn.Linear(image_width, inner), nn.Linear(width, inner)
         self.glimpses = nn.Parameter(torch.randn(glimpses, inner) / inner**0.5)
         self.images = nn.ModuleList(nn.Linear(image_width, width) for _ in range(glimpses))
