@@ -1,4 +1,4 @@
-"""Patients that a table may write in several ways: 007, 7 and 7.0 are three to a computer, and one to a hospital.
+"""Identifiers that a table may write in several ways: 007, 7 and 7.0 are three to a computer, one to a hospital.
 
 Whether they are one nobody can tell from here, so nothing is merged: it is said, without a number of a patient.
 """
@@ -46,7 +46,7 @@ alone: 1 (2 names). They count as different patients and a split may part them, 
             f"alone: {len(several)} ({sum(map(len, several))} names). They count as different patients and a split may "
             "part them, so write each in one way."
         )
-    if rounded := sum(rows for name, rows in there.items() if re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name)):
+    if rounded := sum(rows for name, rows in there.items() if _is_rounded(name)):
         notes.append(f"Rows that name a patient by a number that a spreadsheet rounded: {rounded}; several may be one.")
     if blank:
         notes.append(
@@ -56,10 +56,38 @@ alone: 1 (2 names). They count as different patients and a split may part them, 
     return tuple(notes)
 
 
+def number_notes(reports: Iterable[str], images: Iterable[str]) -> tuple[str, ...]:
+    """Return a sentence on reports that joined no image for the way their number is written, one on rounded numbers.
+
+    Args:
+        reports: numbers of reports that joined no image.
+        images: numbers of images that joined no report.
+
+    Example:
+        >>> print(*number_notes(["12", "7.0", "3"], ["0012", "007", "4"]))
+        Reports whose number is an image's but for blanks, case, Unicode form, leading zeros or a decimal point: 2; \
+write it as the image has it (export that column as text).
+    """
+    numbers, own = list(reports), {*images} - {""}
+    plain, notes = {spelling(number) for number in own}, []
+    if alike := sum(number not in own and spelling(number) in plain for number in numbers):
+        notes.append(
+            "Reports whose number is an image's but for blanks, case, Unicode form, leading zeros or a decimal point: "
+            f"{alike}; write it as the image has it (export that column as text)."
+        )
+    if rounded := sum(map(_is_rounded, numbers)):
+        notes.append(f"Reports whose number a spreadsheet rounded: {rounded}; export that column as text.")
+    return tuple(notes)
+
+
+def _is_rounded(name: str) -> bool:
+    return bool(re.fullmatch(r"\s*\d([.,]\d+)?E\+\d\d+\s*", name))
+
+
 def notes_of(manifest: Manifest) -> tuple[str, ...]:
     """Return `patient_notes` of a cohort (of keyed hashes the layout's, which saw names), and on one of many rows."""
     names = manifest.arrow("id.patient").drop_null().to_pylist() if "id.patient" in manifest else []
-    said = manifest.meta.get("patient_notes")
+    said = manifest.meta.get("notes")
     notes = tuple(map(str, said)) if isinstance(said, list) else patient_notes(names)
     most = max(Counter(names).values(), default=0)
     if most < 20 or 4 * most <= len(names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -118,11 +119,28 @@ def _unpacked(path: Path, packed: bytes) -> bytearray:
     return data
 
 
+def _plain(cell: str) -> str:
+    cell = cell.strip()
+    return cell[2:-1].strip() if cell[:2] == '="' and cell[2:].endswith('"') else cell
+
+
+def _decoded(path: Path, data: bytes | bytearray, encoding: str) -> str:
+    utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    text = data.decode("utf-8-sig" if utf8 else encoding)
+    if not utf8 and not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return text
+        raise DataError(f"{path} is UTF-8; read as {encoding}, a letter beyond ASCII would be several: leave it out.")
+    return text
+
+
 def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) -> Table:
     r"""Read a CSV; the separator is the one of comma, semicolon and tab that stands most often in the header.
 
-    Blank lines above the header, and Excel's ``sep=;``, which then names the separator, are passed over. A file whose
-    name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values.
+    Blank lines above the header, and Excel's ``sep=;``, which then names the separator, are passed over. Excel's
+    ``="007"`` is 007. A file whose name ends in ``.gz`` is unpacked. `whole` refuses a row with too few values.
 
     Example:
         >>> import tempfile
@@ -136,7 +154,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
     try:
         data = path.read_bytes()
         # Universal newlines, as open() in text mode has them.
-        text = (_unpacked(path, data) if path.suffix == ".gz" else data).decode(encoding)
+        text = _decoded(path, _unpacked(path, data) if path.suffix == ".gz" else data, encoding)
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         there = ", ".join(sorted(each.name for each in path.parent.glob("*.[ct]sv*"))[:5]) or "no table"
@@ -177,7 +195,7 @@ def read_table(path: Path, *, encoding: str = "utf-8-sig", whole: bool = False) 
                     f"{path}, line {line}: {len(row)} values under {len(names)} columns: quote "
                     f"values that hold {delimiter!r} or a line break."
                 )
-            rows.append(tuple(value.strip() for value in row) + ("",) * (len(names) - len(row)))
+            rows.append(tuple(map(_plain, row)) + ("",) * (len(names) - len(row)))
             lines.append(line)
             counts.append(len(row))
     except csv.Error as error:

@@ -86,6 +86,9 @@ def test_a_table_of_a_spreadsheet_on_windows_is_read_in_its_encoding(cli, tmp_pa
         assert "is not in the encoding utf-8-sig: save it as UTF-8" in cli(*words).refused()
         assert cli(*words, "--encoding", "cp1252").code == 0
         assert "Müller" in out.read_text(encoding="utf-8")
+    table.write_bytes("id;text\nMüller;Left effusion.\n".encode("utf-8-sig"))
+    assert "is UTF-8; read as cp1252, a letter beyond" in cli(*words, "--encoding", "cp1252").refused()
+    assert cli(*words, "--encoding", "utf-8").code == 0  # whose byte order mark is no letter of the first column
 
 
 def test_a_manifest_of_reports_gets_their_labels_as_columns(cli, tmp_path: Path) -> None:

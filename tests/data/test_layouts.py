@@ -111,6 +111,26 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     assert manifest.meta["skipped"] == {"not_dicom": ["d/4/notes.txt", "reports.csv"], "other_modality": ["d/4/CT.dcm"]}
 
 
+def test_reports_whose_number_a_spreadsheet_changed_are_counted_and_its_formula_is_read(tmp_path: Path) -> None:
+    for number in ("0012", "0013", "0014", "12300000000"):
+        write_dicom(tmp_path / f"{number}.dcm", patient=f"0{number}", accession=number, study=f"1.2.{int(number)}")
+    head = "AccessionNumber;PatientID;Report\n"
+    rows = ("12;12;First.", "13.0;13;Second.", '="0014";="14";Third.', "1,23E+10;12300000000;Fourth.")
+    (tmp_path / "reports.csv").write_text(head + "\n".join(rows))
+    manifest = index_cohort("hospital", tmp_path, {"key_file": tmp_path / "key"})
+    assert manifest.column("text").tolist() == ["Third."]
+    told = (
+        "Reports whose number is an image's but for blanks, case, Unicode form, leading zeros or a decimal point: 2; "
+        "write it as the image has it (export that column as text).",
+        "Reports whose number a spreadsheet rounded: 1; export that column as text.",
+    )
+    assert oddities(manifest) == told
+    (tmp_path / "reports.csv").write_text(head + "\n".join([*rows[:2], *rows[3:]]))
+    with pytest.raises(DataError, match=r"^None of the 4 images .* same system\. Reports whose number") as refused:
+        index_cohort("hospital", tmp_path, {"key_file": tmp_path / "key"})
+    assert str(refused.value).endswith(" ".join(told))
+
+
 def test_no_raw_identifier_enters_the_manifest_and_equal_patients_stay_equal(hospital: Path, tmp_path: Path) -> None:
     manifest = index_cohort("hospital", hospital, {"key_file": str(tmp_path / "key"), "keep_unjoined": True})
     manifest.save(tmp_path / "m.parquet")

@@ -90,7 +90,7 @@ def index(
         values["id.patient"] = linked([values.get("id.patient"), *(_values(source, c, keep) for c in same_patient)])
     meta: dict[str, object] = {"layout": "csv", "table": source.path.name}
     if pseudonymise:
-        meta["patient_notes"] = list(patient_notes(values.get("id.patient", ())))
+        meta["notes"] = list(patient_notes(values.get("id.patient", ())))
         key = secret_key(key_file)
         for name, prefix in (("id.patient", "p"), ("id.study", "s")):
             if name in values:

@@ -20,7 +20,7 @@ from medvlp.data.layouts._dicom_tree import Header, Scan, scan_tree
 from medvlp.data.layouts._files import OnProgress, Root, skip
 from medvlp.data.layouts._published import columns_of, study_numbers
 from medvlp.data.manifest import Manifest
-from medvlp.data.spellings import patient_notes, spelling
+from medvlp.data.spellings import number_notes, patient_notes, spelling
 from medvlp.data.text_table import Table, read_table
 
 VOLUMES = ("CT", "MR", "PT")  # modalities whose series are volumes
@@ -70,22 +70,24 @@ def index(
     key = secret_key(key_file)
     rows: list[dict[str, object]] = []
     dates: list[tuple[str, str]] = []
-    bare: list[str] = []
+    bare: list[Header] = []
     for header in scan.headers:
         text = book.text_of(header)
         if text is None:
-            bare.append(header.path)
+            bare.append(header)
         if text is not None or keep_unjoined:
             rows.append(_row(header, text, key))
             dates.append((header.get("StudyDate"), header.get("StudyTime")))
     unused = [place for place, text in enumerate(book.texts) if text and place not in book.used]  # joined no image
     if keep_unjoined:
         rows += [book.row_of(place, key) for place in unused]
+    notes = book.notes(unused, bare)
     if len(bare) == len(scan.headers):
         why = f" ({len(book.contradicted)} of another PatientID than the report's)" if book.contradicted else ""
         raise DataError(
             f"None of the {len(scan.headers)} images of {root / images} joins a report of {table.path} by {book.keys}"
             f"{why}: check `join` and `columns`, and that both come from the same system."
+            + "".join(f" {note}" for note in notes)
         )
     there = zip(rows, dates, strict=False)  # reports without an image, at the end, have no date
     when = {str(row["id.study"]): date for row, date in there if row["id.study"] and row["id.patient"] and date[0]}
@@ -94,14 +96,14 @@ def index(
     rows = [{**row, "study_number": number} for row, number in zip(rows, numbers, strict=True)]
     meta: dict[str, object] = {
         "layout": "hospital",
-        "images_without_report": bare,
+        "images_without_report": [header.path for header in bare],
         "reports_without_image": [table.lines[place] for place in unused],  # lines of the table, no identifiers
         "images_of_another_patient_than_the_report": book.contradicted,
         "reports_of_several_rows": book.several,
         "reports_at_several_patients": [table.lines[place] for place in book.shared(0)],
         "reports_at_several_studies": [table.lines[place] for place in book.shared(1)],
         "skipped": scan.skipped,
-        "patient_notes": list(patient_notes(header.get("PatientID") for header in scan.headers)),
+        "notes": [*patient_notes(header.get("PatientID") for header in scan.headers), *notes],
     }
     return Manifest.of(columns_of(rows), root=root, meta=meta)
 
@@ -193,6 +195,14 @@ class _Reports:
         """Rows whose text stands at images of several patients (0) or studies (1): the table does not say of which."""
         owners = {place: {owner[part] for owner in all_} - {""} for place, all_ in self._owners.items()}
         return sorted(place for place, names in owners.items() if len(names) > 1)
+
+    def notes(self, unused: Sequence[int], bare: Sequence[Header]) -> list[str]:
+        """Sentences on the numbers of reports and images that found no other, see `number_notes`."""
+        return [
+            note
+            for keyword, numbers in self._numbers.items()
+            for note in number_notes((numbers[place] for place in unused), (header.get(keyword) for header in bare))
+        ]
 
     def row_of(self, place: int, key: bytes) -> dict[str, object]:
         """A row of the manifest for a report without image."""
