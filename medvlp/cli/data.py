@@ -83,6 +83,7 @@ def index(
     """
     from medvlp.core.errors import UserError
     from medvlp.data.parallel import usual_workers
+    from medvlp.data.readable import left_out_words
     from medvlp.runs.index import index_to_files
 
     if no_page and page is not None:
@@ -103,8 +104,7 @@ def index(
     if done.quarantine is not None:
         typer.echo(f"{done.quarantine}: left out, because a file cannot be read: {len(done.quarantined)}.")
     if done.left_out_table is not None:
-        reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in done.left_out.items())
-        typer.echo(f"{done.left_out_table}: {sum(done.left_out.values())} files or rows listed apart ({reasons}).")
+        typer.echo(f"{done.left_out_table}: {left_out_words(done.manifest)}.")
     if done.changed is not None:
         typer.echo(f"Against the manifest that was there: {done.changed}.")
     if done.page is not None:

@@ -126,6 +126,19 @@ def left_out(manifest: Manifest) -> dict[str, list[object]]:
     return {str(reason): some for reason, some in listed.items() if isinstance(some, list) and some}
 
 
+def left_out_words(manifest: Manifest) -> str:
+    """Count what was left out, by its reason; empty where nothing was.
+
+    Example:
+        >>> meta = {"skipped": {"no_picture": ["a.txt", "b.txt"]}, "reports_without_image": [7]}
+        >>> left_out_words(Manifest.of({"id": ["a"], "image": ["a.png"]}, root=Path("."), meta=meta))
+        '3 files or rows listed apart (2 no picture, 1 reports without image)'
+    """
+    counts = {reason: len(some) for reason, some in left_out(manifest).items()}
+    reasons = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.items())
+    return f"{sum(counts.values())} files or rows listed apart ({reasons})" if counts else ""
+
+
 def write_left_out(path: Path, found: Mapping[str, list[object]]) -> None:
     """Write what was left out as CSV (reason, file_or_line); see `write_list`."""
     write_list(path, ["reason", "file_or_line"], ([reason, each] for reason, some in found.items() for each in some))

@@ -20,6 +20,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.parallel import usual_workers
 from medvlp.data.prepare import Prepared, prepare
 from medvlp.data.priors import stack_priors
+from medvlp.data.readable import left_out_words
 from medvlp.data.splits import make_split, split_caveats, subset
 from medvlp.io.member import url_of
 
@@ -97,6 +98,8 @@ def _opened(data: DataConfig, name: str = "") -> Manifest:
             )
         with progress("Indexing", unit="files") as tell:
             manifest = index_cohort(str(spec["name"]), root, spec, progress=tell)
+        if words := left_out_words(manifest):
+            logger.info(f"{name}{words}; `medvlp data index` names each.")
     if data.patient is not None:
         manifest = with_patients(manifest, data.patient)
     if data.namespace is not None:

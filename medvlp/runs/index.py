@@ -32,8 +32,7 @@ class Indexed:
         quarantine: the table of them; None where there is none.
         page: the summary page; None where none was asked for.
         changed: against the manifest that was there before; None where there was none to compare with.
-        left_out: reason -> how many files or lines of a table the layout made no record of, or could not join.
-        left_out_table: the table of them; None where there is none.
+        left_out_table: files and lines that the layout made no record of, or could not join; None where there is none.
         oddities: what whoever uses it has to know, a sentence each.
     """
 
@@ -42,7 +41,6 @@ class Indexed:
     quarantine: Path | None
     page: Path | None
     changed: Difference | None
-    left_out: dict[str, int]
     left_out_table: Path | None
     oddities: tuple[str, ...] = ()
 
@@ -135,7 +133,6 @@ def index_to_files(
         quarantine=table if quarantined else None,
         page=page,
         changed=changed,
-        left_out={reason: len(some) for reason, some in gone.items()},
         left_out_table=left if gone else None,
         oddities=oddities(manifest),
     )

@@ -35,6 +35,7 @@ from medvlp.data.manifest import Manifest
 from medvlp.data.marks import copied_marks
 from medvlp.data.pipeline import added_fields
 from medvlp.data.prepare import Prepared
+from medvlp.data.readable import left_out_words
 from medvlp.data.splits import part_facts, part_line, split_caveats, split_hash
 from medvlp.features.feature_pass import feature_pass
 from medvlp.measures._points import first_choice
@@ -120,10 +121,11 @@ def dry_run(config: RunConfig) -> str:
     plan, log = Trainer(built.setup).dry_run()
     sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in built.parts.model.named_children()}
     terms = ", ".join(f"{name} {value:.4f}" for name, value in log.terms.items())
+    apart = left_out_words(built.manifest)
     return (
         f"Plan of the first phase (view: parts)\n{plan}\n"
         f"Parameters: {', '.join(f'{name} {size:,}' for name, size in sizes.items())}\n"
-        f"{part_line(part_facts(built.manifest))}\n"
+        f"{part_line(part_facts(built.manifest))}{f' {apart}.' if apart else ''}\n"
         f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
         f"One batch of {config.training.batch}: loss {log.loss:.4f} ({terms}); nothing was changed.\n"
         f"{repeats(config.training.batch, len(built.splits['train']))}"

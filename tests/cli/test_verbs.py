@@ -245,6 +245,8 @@ def test_a_dry_run_says_the_plan_and_changes_nothing(
     parts = re.search(r"^Parts: train (.*), validate (.*), test (.*)\.$", told.out, re.M)
     assert parts is not None
     assert all(re.fullmatch(r"\d+ records of \d+ patients", part) for part in parts.groups())
+    told = cli("train", config, "--dry-run", "data.layout={name: hospital}")  # tables lie there too
+    assert re.search(r"^Parts: train .* patients\. \d+ files or rows listed apart \(\d+ not dicom\)\.$", told.out, re.M)
     assert not (config.parent / "run").exists()
     before = tree_hashes(tiny_run.run)
     assert cli("train", "--resume", tiny_run.run, "--dry-run").code == 0

@@ -14,6 +14,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medvlp.config.tree import DataConfig
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.pseudonym import pseudonym, secret_key
 from medvlp.data.layouts import index_cohort
@@ -23,6 +24,7 @@ from medvlp.data.readable import left_out
 from medvlp.data.splits.patient import by_patient
 from medvlp.io import read_image
 from medvlp.phantom.cohort import CohortSummary
+from medvlp.runs.data import open_manifest
 from tests.phantom.planted import read_planted
 
 COVID = Path(__file__).resolve().parents[3] / "shared" / "data" / "covid-cxr"
@@ -109,6 +111,18 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     several = "Reports joined of several rows of the table: 1; drop preliminary ones first."
     assert several in oddities(manifest)
     assert manifest.meta["skipped"] == {"not_dicom": ["d/4/notes.txt", "reports.csv"], "other_modality": ["d/4/CT.dcm"]}
+
+
+def test_whoever_opens_a_folder_unindexed_is_told_what_joined_nothing(
+    hospital: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    layout = {"name": "hospital", "images": "d", "key_file": str(tmp_path / "key")}
+    with caplog.at_level("INFO", logger="medvlp"):
+        open_manifest(DataConfig.model_validate({"root": str(hospital), "layout": layout, "part": "test"}))
+    assert caplog.messages[0] == (
+        "7 files or rows listed apart (1 other modality, 1 not dicom, 2 images without report, 2 reports without "
+        "image, 1 images of another patient than the report); `medvlp data index` names each."
+    )
 
 
 def test_reports_whose_number_a_spreadsheet_changed_are_counted_and_its_formula_is_read(tmp_path: Path) -> None:
