@@ -192,17 +192,27 @@ def test_an_answer_may_quote_the_words_that_end_one(told):
     assert told(_PAGE + script) == f"not judged{quoted}"
 
 
-def test_a_probability_names_the_sentence_that_it_is_of_where_the_other_one_is_nearer(told):
-    assert told(
-        _PAGE
-        + """
+@pytest.mark.parametrize(
+    ("margin", "probability", "said"),
+    [
+        (-0.1, 0.2, "More than base rates, this picture leans to “No left effusion.”and away from “Left effusion.”"),
+        (0.1, 0.2, "More than base rates, this picture leans to “No left effusion.”and away from “Left effusion.”"),
+        (-0.1, 0.4, "More than base rates, this picture leans to “Left effusion.”and away from “No left effusion.”"),
+        (0.1, 0.304, "The picture does not tell “Left effusion.” from “No left effusion.”"),
+    ],
+)
+def test_a_calibrated_sentence_leans_as_its_probability_whatever_its_margin(told, margin, probability, said):
+    """Calibration may turn a margin over: words and number of one answer are never of two opinions."""
+    answer = {"margin": margin, "probability": probability, "prior": 0.3, "calibrated": True}
+    answer |= {"statement": "Left effusion.", "denial": "No left effusion."}
+    script = f"""
         says.study = study("a"); says.series = 0;
         says.ask("Left effusion."); await settled();
-        answers[0]({ margin: -0.1, statement: "Left effusion.", denial: "No left effusion.", calibrated: true,
-          probability: 0.2, prior: 0.3 }); await settled();
+        answers[0]({json.dumps(answer)}); await settled();
         console.log(JSON.stringify(text(found("ask .body"))));
     """
-    ).endswith("“Left effusion.”Probability of “Left effusion.” 0.20, where base rates alone give 0.30.")
+    number = f"Probability of “Left effusion.” {probability:.2f}, where base rates alone give 0.30."
+    assert told(_PAGE + script) == f"{said}{number}"
 
 
 @pytest.mark.parametrize(

@@ -274,11 +274,12 @@ export class Says {
 
   ask(sentence) {
     return this.#tell("ask", "comparing ...", (told) => {
-      const yes = told.margin > 0, beside = this.told[this.model]?.cannot?.check_report === null; // the margin is then beyond the mean picture's
-      return [h("div", { className: "answer" },
-        h("p", {}, beside ? "More than the mean picture, this one leans to " : "The picture is nearer to ", h("b", {}, `“${yes ? told.statement : told.denial}”`)),
-        h("p", {}, `${beside ? "and away from" : "than to"} “${yes ? told.denial : told.statement}”`),
-        h("p", { className: "fine" }, told.calibrated ? `Probability of “${told.statement}” ${number(told.probability)}, where base rates alone give ${number(told.prior)}.` : `Margin ${number(Math.abs(told.margin), 3)}. Not calibrated: this orders pictures and is no probability.`))];
+      const { calibrated, margin, probability, prior, statement, denial } = told, beside = this.told[this.model]?.cannot?.check_report === null; // the margin is then beyond the mean picture's
+      const moved = calibrated ? probability - prior : margin, [nearer, farther] = moved > 0 ? [statement, denial] : [denial, statement];
+      const [to, from] = calibrated ? ["More than base rates, this picture leans to ", "and away from"] : beside ? ["More than the mean picture, this one leans to ", "and away from"] : ["The picture is nearer to ", "than to"];
+      const lines = calibrated && number(probability) === number(prior) ? [h("p", {}, `The picture does not tell “${statement}” from “${denial}”`)] : [h("p", {}, to, h("b", {}, `“${nearer}”`)), h("p", {}, `${from} “${farther}”`)];
+      return [h("div", { className: "answer" }, ...lines,
+        h("p", { className: "fine" }, calibrated ? `Probability of “${statement}” ${number(probability)}, where base rates alone give ${number(prior)}.` : `Margin ${number(Math.abs(margin), 3)}. Not calibrated: this orders pictures and is no probability.`))];
     }, "ask", sentence);
   }
 
