@@ -120,6 +120,7 @@ def _held_back(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _show_all(found: Mapping[str, Any], model: VisionLanguageModel, *, rows: bool) -> None:
     from medvlp.models.card import SYNTHETIC
+    from medvlp.models.gate import NO_GATE
 
     for result in found["results"] if rows else ():
         _show(result)
@@ -128,7 +129,7 @@ def _show_all(found: Mapping[str, Any], model: VisionLanguageModel, *, rows: boo
     if model.bundle.provenance.get("synthetic"):
         typer.echo(SYNTHETIC)
     if model.bundle.gate is None and model.model.vision_kind == "image":
-        typer.echo("This model has no gate: pictures unlike those that it was trained on are scored too.")
+        typer.echo(NO_GATE)
     if notice := _notice(found["results"]):
         typer.echo(notice)
 

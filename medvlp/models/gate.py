@@ -20,6 +20,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from medvlp.core.errors import DataError
 
 SCHEMA = "medvlp.gate/1"
+NO_GATE = "This model has no gate: pictures unlike those that it was trained on are scored too."
 _SIDE = 8
 _TONES_SIDE = 64
 _QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)

@@ -29,6 +29,8 @@ from medvlp.data.collate import collate
 from medvlp.features.case_index import CaseIndex
 from medvlp.features.feature_pass import feature_pass
 from medvlp.models.bundle import StoredAnswer
+from medvlp.models.card import SYNTHETIC
+from medvlp.models.gate import NO_GATE
 from medvlp.serving.findings import finding_rows, refusal
 from medvlp.serving.maps import plain_map
 from medvlp.serving.said import said_of
@@ -125,7 +127,10 @@ class Reader:
             row["hit_rate"] = hit_rate(self._released(row["answer"]), row["finding"])
             row["map"] = refused is None and prepared.kind == "image" and offered(row["hit_rate"])
         said = [] if refused else said_of(result, kind.answers, kind.bundle.answers)
-        return {"refused": refused, "findings": rows, "said": said, "warnings": list(result["warnings"])}
+        notes = [*result["warnings"], *([SYNTHETIC] if self.model.bundle.provenance.get("synthetic") else [])]
+        if self.model.bundle.gate is None and prepared.kind == "image" and refused is None:
+            notes.append(NO_GATE)
+        return {"refused": refused, "findings": rows, "said": said, "warnings": notes}
 
     def where(self, prepared: Prepared, asked: str, method: str | None = None) -> dict[str, Any]:
         """Return where in a picture the score of a finding, or of a sentence against its denial, comes from.

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import medvlp
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.maps import maps_of_findings
 from medvlp.answers.asking.model import VisionLanguageModel
+from medvlp.cli.main import app
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.data.layouts.phantom import index
 from medvlp.evaluation.results import load_result
@@ -170,6 +172,19 @@ def test_evidence_is_the_rows_of_the_results(reader: Reader, judged: Path, films
             assert row["base_rate"] == fitted["positives"] / fitted["n"]
             assert evidence["base_rate"] == found.counts.positives / found.counts.n
     assert compared
+
+
+def test_scores_come_with_what_predict_says_of_the_whole_model(
+    reader: Reader, judged: Path, tiny_run: Trained, films: list[Path]
+) -> None:
+    synthetic = "Trained on synthetic data: it proves the machinery and knows nothing of patients."
+    open_to_all = "This model has no gate: pictures unlike those that it was trained on are scored too."
+    gated, ungated = reader, Reader(medvlp.load(tiny_run.bundle))
+    for asked, bundle, said in ((gated, judged / "bundle", 1), (ungated, tiny_run.bundle, 2)):
+        whole = [synthetic, open_to_all][:said]
+        assert asked.findings(asked.prepare(films[0]))["warnings"][-said:] == whole
+        printed = CliRunner().invoke(app, ["predict", str(bundle), str(films[0])]).output
+        assert [each for each in (synthetic, open_to_all) if each in printed] == whole
 
 
 def test_a_bundle_without_evidence_loads_and_says_none(tiny_run: Trained, films: list[Path]) -> None:
