@@ -11,6 +11,7 @@ pytest.importorskip("playwright.sync_api", reason="the page is tested with playw
 
 from medvlp.serving.launch import Options, open_room
 from tests.serving.browsing import drop, opened, painted
+from tests.serving.room_files import film
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,23 @@ def test_on_paper_an_absent_finding_says_so_whichever_page_it_comes_to(page, fil
         page.emulate_media(media=media)
         assert row.locator(".name").evaluate("(name) => getComputedStyle(name, '::after').content") == words
     page.emulate_media(media="screen")
+
+
+def test_on_paper_the_finding_that_is_open_is_black_on_white_as_the_others(page, film_open):
+    row = page.locator(".finding").first
+    row.locator("summary").click()
+    page.emulate_media(media="print")
+    style = "(row) => [getComputedStyle(row).backgroundColor, getComputedStyle(row.querySelector('.name')).color]"
+    assert row.evaluate(style) == ["rgba(0, 0, 0, 0)", "rgb(0, 0, 0)"]
+    page.emulate_media(media="screen")
+
+
+def test_each_note_to_the_findings_has_a_line_of_its_own(page, tmp_path):
+    drop(page, film(tmp_path / "a", PixelSpacing=[0.5, 0.25]))
+    page.locator("body[data-findings=told]").wait_for()
+    first, second = (each.bounding_box() for each in page.locator("#findings .notes li").all())
+    assert (first["x"], first["width"]) == (second["x"], second["width"])
+    assert first["y"] + first["height"] <= second["y"]
 
 
 def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
