@@ -247,7 +247,7 @@ def _alternatives(
     words: list[str], unchanged: Sequence[int], stops: set[int], terms: Sequence[Found[Term]]
 ) -> set[int]:
     """Return the terms that are one of two readings: "edema or pneumonia", "edema favored over pneumonia"."""
-    found: set[int] = set()
+    found, places = set[int](), word_class("regions") | {"both"}
     for place, word in enumerate(words):
         compared = words[max(place - 1, 0) : place + 1] in (["likely", "than"], ["favored", "over"])
         if word not in ("or", "versus", "/") and not compared:
@@ -257,19 +257,18 @@ def _alternatives(
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
         after = next((index for index, term in enumerate(terms) if term.first > place), None)
-        if before is not None and _joins_places(words, terms[before].last, place):
+        ahead = [] if before is None else words[terms[before].last + 1 : place]
+        if (*words, "")[place + 1] in places and not word_class("prepositions").isdisjoint(ahead):
+            continue  # "ends in the upper or mid atrium"
+        if before and {"both", "combination"}.intersection(words[place + 1 : place + 3]):  # "edema, pneumonia or both"
+            ahead = [each for each in words[terms[before - 1].last + 1 : place] if each != ","]
+            found.update(() if _parted(ahead) else (before - 1, before))
             continue
         if after is not None and terms[after].first - place <= _ALTERNATIVE_WITHIN:
             found.update(() if _parted(words[place + 1 : terms[after].first]) else (after,))
         if before is not None and word != "/":
-            found.update(() if _parted(words[terms[before].last + 1 : place]) else (before,))
+            found.update(() if _parted(ahead) else (before,))
     return found
-
-
-def _joins_places(words: list[str], before: int, place: int) -> bool:
-    """Return whether an "or" is one between places: "ends in the upper or mid atrium"."""
-    region = not word_class("regions").isdisjoint(words[place + 1 : place + 2])
-    return region and not word_class("prepositions").isdisjoint(words[before:place])
 
 
 def _parted(between: list[str]) -> bool:

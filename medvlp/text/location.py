@@ -107,7 +107,8 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             # "not increased" says nothing of a course where "increased" is a word of the finding.
             inside = used.intersection(found.at) if kind == "change" else used.issuperset(found.at)
             view = kind == "side" and _is_view(words, found.last + 1)
-            view |= words[found.first - 1 : found.first + 1] == ["or", "both"]  # "atelectasis, edema or both"
+            bare = words[found.first] == "both" and (following in _parts() or following in ("", "."))
+            view |= bare and words[found.first - 1] in ("or", "of")  # "atelectasis, edema or both"
             view |= words[0] == "none" and found.last < 4  # "none on the left, effusion on the right"
             if not (beside or graded or verb or view) and (named or not inside):
                 both = several and kind == "side" and _is_larger_there(words, found.first)

@@ -92,6 +92,17 @@ STATEMENTS = {
     "Pneumothorax? Yes, small on the left.": {"pneumothorax": "present"},
     "Differential diagnosis: pneumonia, edema.": {"pneumonia": "uncertain", "edema": "uncertain"},
     "Low probability of pneumonia.": {"pneumonia": "uncertain"},
+    "Left nodule, with atelectasis, pneumonia or both.": {
+        "nodule": "present",
+        "atelectasis": "uncertain",
+        "pneumonia": "uncertain",
+    },
+    "Edema, infection, or a combination of both, and a nodule.": {
+        "edema": "uncertain",
+        "pneumonia": "uncertain",
+        "nodule": "present",
+    },
+    "Nodule, opacity in the left or both lungs.": {"nodule": "present", "lung_opacity": "present"},
     "A small pneumothorax could be missed.": {"pneumothorax": "uncertain"},
     "Findings are not suggestive of pneumonia.": {"pneumonia": "absent"},
     "This is unlikely to represent pneumonia.": {"pneumonia": "absent"},
