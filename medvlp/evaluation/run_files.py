@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from medvlp.core.errors import DataError
+from medvlp.core.files import plain_yaml
 
 GALLERY = "gallery"
 """Stem of the one file of ``results/`` that is no result, and of the folder of its images."""
@@ -34,10 +33,7 @@ def read_config(path: Path) -> dict[str, object]:
     """Return the tree of a run; empty where it kept none."""
     if not path.is_file():
         return {}
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML ({' '.join(str(error).split())}): restore it or remove it.") from error
+    tree = plain_yaml(path, mend="restore it or remove it")
     return tree if isinstance(tree, dict) else {}
 
 

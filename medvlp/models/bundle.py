@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, inference_mode
 
 from medvlp.core.errors import DataError, UserError
-from medvlp.core.files import folder_whole, sha256_of
+from medvlp.core.files import folder_whole, plain_yaml, sha256_of
 from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import fill
@@ -42,7 +42,6 @@ from medvlp.models.pretrained_head import hash_of_tensors, misfits
 from medvlp.text.saved_tokenizers import load_tokenizer
 from medvlp.text.tokenizers import Tokenizer
 
-_LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # written in C, six times as quick
 SCHEMA = "medvlp.bundle/2"
 # Keys that later versions fill and other programs may look for.
 RESERVED = ("text_cache",)
@@ -313,10 +312,7 @@ def _checked(folder: Path, within: str = "bundle") -> dict[str, Any]:
 
 
 def _described_in(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not plain YAML ({' '.join(str(error).split())}): get the bundle again.") from None
+    found = plain_yaml(path, refused=UserError, mend="get the bundle again")
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no mapping at its top: get the bundle again.")
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from medvlp.core.errors import ConfigError, did_you_mean
+from medvlp.core.files import plain_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,7 @@ def read_study(path: Path) -> Mapping[str, str]:
     Raises:
         ConfigError: if it is no YAML mapping of texts, or names a fact that no checklist asks for.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"The study file {path} cannot be read as YAML ({' '.join(str(error).split())}): give lines of "
-            "`fact: text`."
-        ) from error
+    tree = plain_yaml(path, refused=ConfigError, mend="give lines of `fact: text`")
     if not isinstance(tree, Mapping):
         raise ConfigError(f"The study file {path} is not a mapping: give lines of `fact: text`.")
     known = (*EXTRA, *fact_names())

@@ -19,9 +19,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
 from medvlp.core.errors import ConfigError
+from medvlp.core.files import plain_yaml
 
 _KEYS = ("label", "positive", "negative", "sided", "uncertain")
 _REQUIRED = _KEYS[:3]
@@ -80,15 +79,7 @@ def load_prompts(path: str | Path) -> tuple[PromptSet, ...]:
         'effusion'
     """
     where = Path(path)
-    try:
-        tree = yaml.safe_load(where.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"cannot be read ({type(error).__name__}): check the path"
-        raise ConfigError(f"The prompt file {where} {problem}.") from error
-    except yaml.YAMLError as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        place = f" near line {line + 1}" if line is not None else ""
-        raise ConfigError(f"The prompt file {where} is no valid YAML{place}: mend the syntax there.") from error
+    tree = plain_yaml(where, refused=ConfigError, mend="check the path and mend the syntax there")
     if not isinstance(tree, dict) or set(tree) != {"name", "sets"} or not isinstance(tree["sets"], list):
         raise ConfigError(
             f"The prompt file {where} must have just the keys name and sets, sets being a list: rewrite it so."

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from medvlp.core.errors import DataError
+from medvlp.core.files import plain_yaml
 from medvlp.text.tokenizers import CARD, Tokenizer, TransformersTokenizer
 from medvlp.text.wordpiece import read_wordpiece
 
@@ -27,12 +26,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         ('clinical_wordpiece', 3)
     """
     path = Path(folder) / CARD
-    try:
-        card = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path} cannot be read as a tokenizer's card ({type(error).__name__}): save the tokenizer again."
-        ) from error
+    card = plain_yaml(path, mend="save the tokenizer again")
     values = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
     if not isinstance(values[0], str) or not isinstance(values[1], int):
         raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")

@@ -186,10 +186,10 @@ def test_a_link_out_of_the_folder_is_refused_though_its_bytes_are_right(folder: 
     [
         (
             "schema: !!python/object/apply:os.system ['touch pwned']\n",
-            "is not plain YAML .could not determine a constr",
+            "cannot be read as YAML .could not determine a constr",
         ),
         ("- 1\n", "holds no mapping at its top: get the bundle again"),
-        ("[" * 5000, "is not plain YAML .while increasing flow level"),
+        ("[" * 5000, "cannot be read as YAML .while increasing flow level"),
     ],
 )
 def test_a_description_that_is_not_plain_data_is_one_sentence(

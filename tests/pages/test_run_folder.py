@@ -115,7 +115,7 @@ def test_damage_is_named(run) -> None:
         read_run(run)
     (run / "log.jsonl").unlink()
     (run / "config.yaml").write_text("a: [1")
-    with pytest.raises(DataError, match=r"config\.yaml is not YAML") as refused:
+    with pytest.raises(DataError, match=r"config\.yaml cannot be read as YAML") as refused:
         read_run(run)
     assert "\n" not in str(refused.value)
     (run / "config.yaml").unlink()

@@ -34,7 +34,7 @@ def test_a_positive_prompt_with_a_side_stands_for_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: v1\nsets: [", r"no valid YAML near line \d+: mend the syntax"),
+        ("name: v1\nsets: [", r"cannot be read as YAML \(.* line \d+, .*\): check the path and mend the syntax"),
         ("name: v1", r"must have just the keys name and sets"),
         ("name: v1\nsets: []", r"has no sets: add one for each label"),
         ("name: v1\nsets: [{label: a, positive: [x]}]", r"has label, positive, but needs label, positive and negative"),
@@ -76,5 +76,5 @@ def test_mistakes_in_a_prompt_file_are_told(tmp_path: Path, text: str, message: 
 
 
 def test_a_missing_prompt_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be read \(FileNotFoundError\): check the path"):
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read as YAML \(No such file .*\): check the path"):
         load_prompts(tmp_path / "none.yaml")

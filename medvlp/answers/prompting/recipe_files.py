@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvlp.answers.prompting.recipe import Recipe
 from medvlp.core.errors import ConfigError, did_you_mean
+from medvlp.core.files import plain_yaml
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import available, build, fill, validation_sentences
 from medvlp.core.resources import resource, resource_folder
@@ -109,12 +109,9 @@ def load_recipe(name: str | Path, *, own: Sequence[PromptSet] = ()) -> NamedReci
 
 
 def _read(path: Path, own: tuple[PromptSet, ...]) -> NamedRecipe:
+    tree = plain_yaml(path, refused=ConfigError, mend="check the path and mend the syntax there")
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"The recipe file {path} cannot be read ({type(error).__name__}): check its path and its YAML."
-        ) from error
+        file = _File.model_validate(tree)
     except ValidationError as error:
         sentences = " ".join(validation_sentences(error, where="", model=_File))
         raise ConfigError(f"The recipe file {path}: {sentences}") from None
