@@ -7,6 +7,7 @@ from typing import Any
 
 from medvlp.config.tree import RunConfig
 from medvlp.core.errors import ConfigError, did_you_mean
+from medvlp.core.fields import ENCODABLE
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Objective, State, Teacher
 from medvlp.training.recompute import drawing
@@ -55,8 +56,9 @@ def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str],
             f"{did_you_mean(key.who, teachers)}."
         )
     if not key.is_bank and key.view not in there:
+        near = [name for name in there if not key.part or name.partition(".")[0] in ENCODABLE]
         raise ConfigError(
-            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, there)}."
+            f"{where}: {who} needs the field {key.view!r}, which the data lacks: {did_you_mean(key.view, near)}."
         )
 
 

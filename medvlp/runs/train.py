@@ -182,7 +182,10 @@ class Built:
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])
         self.prefix = build_views(config.data.prefix, where="data.prefix")
-        self._fields = [*(n for n in self.manifest.names if n != "id"), *added_fields([*self.prefix, *self.suffix])]
+        first = self.splits["train"]
+        read = {*first.manifest.record(0)} & {*self.manifest.file_columns} - {*first.sample(0).fields}  # into others
+        self._fields = [name for name in self.manifest.names if name not in ("id", *read)]
+        self._fields += added_fields([*self.prefix, *self.suffix])
         self._fields += [REPLAY] if config.data.replays else []
         self._fields += copied_marks(self.manifest.names, self._fields)
         self._device, self._precision = device.device, precision

@@ -12,7 +12,7 @@ import torch
 from medvlp.answers.asking.files import predict_files
 from medvlp.answers.asking.model import load
 from medvlp.config.tree import load_config
-from medvlp.core.errors import DataError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.data.manifest import Manifest
 from medvlp.features.slice_features import pixel_scale, slice_tower, tower_hash
 from medvlp.models.build import build_model
@@ -179,6 +179,16 @@ def test_a_group_column_that_is_not_there_is_one_sentence(hospital: Path, tmp_pa
     data = {"root": str(hospital), "layout": "phantom", "group": {"keep": "one", "prefer": ["B30f"]}, "prefix": []}
     with pytest.raises(DataError, match="no column 'kernel'"):
         train(load_config(write_tree(tmp_path / "one.yaml", tree(tmp_path, "one", data))))
+
+
+def test_a_tower_of_a_kind_that_the_views_make_into_another_is_refused(hospital: Path, tmp_path: Path) -> None:
+    prefix = [{"name": "read_volume", "size": 32, "windows": ["ct_lung_v1"]}]
+    made = tree(tmp_path, "grid", {"root": str(hospital), "layout": "phantom", "prefix": prefix})
+    made["model"] = {**STACKS, "vision": {"name": "monai", "kind": "volume"}, "heads": {}}
+    made["phases"][0]["objectives"] = [{"name": "clip", "image": "volume"}]
+    lacks = r"objective 'clip' needs the field 'volume', which the data lacks: allowed are stack, text"
+    with pytest.raises(ConfigError, match=lacks):
+        train(load_config(write_tree(tmp_path / "grid.yaml", made)))
 
 
 def test_the_second_stage_starts_from_a_model_of_images(hospital: Path, tiny_run: Any, tmp_path: Path) -> None:
