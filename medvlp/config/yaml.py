@@ -116,18 +116,18 @@ def refuse_other_kind(tree: Mapping[str, object], known: Collection[str], *, sou
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge mappings key by key; lists and components of another name are replaced whole.
+    """Merge mappings key by key; lists and components of another name are replaced whole, and so is all by ``{}``.
 
     Example:
-        >>> merge({"a": {"name": "x", "k": 1}, "b": 2}, {"a": {"name": "y"}})
-        {'a': {'name': 'y'}, 'b': 2}
+        >>> merge({"a": {"name": "x", "k": 1}, "b": 2, "c": {"d": 3}}, {"a": {"name": "y"}, "c": {}})
+        {'a': {'name': 'y'}, 'b': 2, 'c': {}}
     """
     out = dict(under)
     for key, value in over.items():
         below = out.get(key)
         same = isinstance(below, Mapping) and isinstance(value, Mapping)
         renamed = same and "name" in value and value["name"] != below.get("name")
-        out[key] = merge(below, value) if same and not renamed else value
+        out[key] = merge(below, value) if same and value and not renamed else value
     return out
 
 

@@ -12,6 +12,8 @@ def test_a_base_lies_under_and_overrides_lie_over(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("a: {x: 1, y: 2}\nb: [1, 2]\n")
     (tmp_path / "child.yaml").write_text("base: base.yaml\na: {y: 3}\nb: [9]\n")
     assert load_tree(tmp_path / "child.yaml", ["a.x=5", "b.0=7"]) == {"a": {"x": 5, "y": 3}, "b": [7]}
+    (tmp_path / "child.yaml").write_text("base: base.yaml\na: {}\n")  # in a file as in an override
+    assert load_tree(tmp_path / "child.yaml") == load_tree(tmp_path / "base.yaml", ["a={}"]) == {"a": {}, "b": [1, 2]}
 
 
 def test_an_anchor_is_merged_into_a_mapping_and_what_is_written_out_goes_over_it(tmp_path: Path) -> None:
