@@ -25,7 +25,7 @@ from medvlp.models.build import build_model
 from medvlp.models.bundle import Bundle, save_bundle
 from medvlp.serving.browse.embedding import colour_columns, feature_columns, map_svg, project
 from medvlp.serving.browse.errors import cards, error_table, findings_of, wrongness
-from medvlp.serving.browse.playground import Playground, answers_html
+from medvlp.serving.browse.playground import Asked, Playground, answers_html
 from medvlp.serving.browse.results import SYNTHETIC, compared, metric_names, metric_table, notes_of
 from medvlp.serving.browse.runs import curve_names, curves, quarantine, run_table
 from medvlp.serving.browse.shelf import Shelf, result_of
@@ -340,6 +340,14 @@ def test_a_sentence_gets_the_readers_answer(shelf, reader, tmp_path):
     assert "Left pleural effusion.<br><span>against: No left pleural effusion.</span>" in head
     with pytest.raises(UserError, match="Type 1 to 6 sentences"):
         play.ask_files("bundle", files, " \n")
+
+
+def test_pictures_of_a_calibrated_sentence_stand_by_the_probability_that_is_shown():
+    said = {"statement": "A.", "denial": "No a.", "prior": 0.3}
+    told = [("low", 0.9, 0.2), ("high", -0.9, 0.4), ("middle", 0.5, 0.3)]
+    asked = [Asked(name, None, ({**said, "margin": margin, "probability": p},)) for name, margin, p in told]
+    asked.append(Asked("odd", None, ({"statement": "A.", "error": "it is text"},)))
+    assert re.findall(r'class="fine">(\w+)</span></td>', answers_html(asked)) == ["high", "middle", "low", "odd"]
 
 
 def test_what_a_run_could_not_read_is_listed(shelf):

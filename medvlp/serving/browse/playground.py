@@ -95,7 +95,7 @@ def answers_html(asked: Sequence[Asked]) -> str:
     """Return answers as a table, a row a picture, the picture most for the first sentence on top."""
     # A picture may be held back: what a sentence stands against is told by one that was asked.
     heads = [max(each, key=lambda said: "denial" in said) for each in zip(*(one.said for one in asked), strict=True)]
-    rows = sorted(asked, key=lambda each: -each.said[0].get("margin", -np.inf))
+    rows = sorted(asked, key=lambda each: -_lean(each.said[0]))
     head = "".join(
         f"<th>{escape(said['statement'])}<br><span>against: {escape(said.get('denial', '-'))}</span></th>"
         for said in heads
@@ -108,15 +108,22 @@ def answers_html(asked: Sequence[Asked]) -> str:
     return f'<table class="answers"><thead><tr><th>picture</th>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
+def _lean(said: dict[str, Any]) -> float:
+    """Return how far a picture leans to a sentence, as the page shows it; calibration need not keep a margin's order."""
+    if "error" in said:
+        return -np.inf
+    return said["margin"] if said["probability"] is None else said["probability"] - said["prior"]
+
+
 def _cell(said: dict[str, Any]) -> str:
     if "error" in said:
         return f'<td class="fine">{escape(said["error"])}</td>'
     share, note = said["probability"], f"margin {said['margin']:+.3f}"
     if share is None:
-        share, side, note = f"{said['margin']:+.3f}", said["margin"] > 0, "margin, not calibrated"
+        share, note = f"{said['margin']:+.3f}", "margin, not calibrated"
     else:
-        share, side, note = f"{share:.2f}", share > said["prior"], f"base rate alone {said['prior']:.2f}, {note}"
-    return f'<td class="{"yes" if side else "no"}"><b>{share}</b><br><span class="fine">{note}</span></td>'
+        share, note = f"{share:.2f}", f"base rate alone {said['prior']:.2f}, {note}"
+    return f'<td class="{"yes" if _lean(said) > 0 else "no"}"><b>{share}</b><br><span class="fine">{note}</span></td>'
 
 
 def _asked(reader: Reader, name: str, path: Path, sentences: Sequence[str]) -> Asked:
