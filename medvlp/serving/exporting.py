@@ -55,6 +55,7 @@ def shown_of(
     rows = found["findings"] if found else []
     points = {row["evidence"]["operating_point"] for row in rows if row.get("evidence")} - {None}
     refused = (found or {}).get("refused")
+    tall, wide = picture.spacing or (1, 1)
     return Shown(
         pixels=picture.hanging.undo(pixels),
         findings=tuple(_finding(row) for row in rows),
@@ -67,6 +68,7 @@ def shown_of(
         refused=refused["sentence"] if refused else "",
         hanging=picture.hanging,
         synthetic=bool(model["synthetic"]),
+        aspect=tall / wide,
     )
 
 

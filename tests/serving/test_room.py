@@ -260,6 +260,17 @@ def test_a_picture_of_a_turned_film_has_the_sides_that_were_painted(tmp_path, or
     assert any((page[y : y + rows, :columns] == levels[..., None]).all() for y in tops)
 
 
+@pytest.mark.parametrize(("orientation", "tall", "wide"), [(["L", "F"], 600, 200), (["F", "L"], 200, 600)])
+def test_a_picture_of_a_film_whose_pixels_are_not_square_has_the_shape_that_was_painted(
+    tmp_path, orientation, tall, wide
+):  # PS3.3 10.7.1.3: the distance between rows, then between columns, as the film is stored
+    series = read_study([film(tmp_path / "a", PatientOrientation=orientation, PixelSpacing=[0.5, 0.25])]).series[0]
+    page = render(shown_of(series, frame=0, window=None, model=MODEL, found=None, mapped=None))
+    white = np.argwhere((page[: tall + 60, :wide] == 255).all(axis=-1))
+    across, down = white[:, 1], white[:, 0]
+    assert (np.ptp(across) + 1, np.ptp(down) + 1) == pytest.approx((40, 80) if tall > wide else (80, 40), abs=2)
+
+
 class TwoPatients:
     """An archive of two films, one of each patient."""
 

@@ -7,12 +7,14 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from medvlp.core.errors import UserError
 from medvlp.serving.exports.shown import BANNER, Shown
 
 _CATEGORY = {
     "present": "PRESENT", "indeterminate": "INDETERMINATE", "absent": "ABSENT", "uncalibrated": "NOT CALIBRATED",
     "not_for_this_picture": "NOT FOR THIS PICTURE",
 }  # fmt: skip
+_MOST_PIXELS = 1 << 27
 _LEAST_WIDTH = 640  # pixels: a narrower picture could not hold the words
 _BACK, _INK, _ALERT = (16, 18, 22), (225, 228, 232), (255, 196, 87)
 
@@ -20,6 +22,7 @@ _BACK, _INK, _ALERT = (16, 18, 22), (225, 228, 232), (255, 196, 87)
 def render(shown: Shown) -> np.ndarray:
     """Return uint8 ``(H, W, 3)``: the source's pixels one to one, hung, nothing drawn on them but the layer.
 
+    Pixels that are not square are made so, as on the screen: their longer side is filled linearly.
     A page has no orientation that a viewer could turn it by: the sides are those that the reader saw.
     The layer is tinted by a ramp from blue over magenta to yellow, which people with colour blindness can order.
 
@@ -32,6 +35,11 @@ def render(shown: Shown) -> np.ndarray:
     """
     picture = shown.hanging.apply(_tinted(shown))
     rows, columns = picture.shape[:2]
+    if abs(shown.aspect - 1) > 1e-3:
+        rows, columns = round(rows * max(1, shown.aspect)), round(columns * max(1, 1 / shown.aspect))
+        if rows * columns > _MOST_PIXELS:
+            raise UserError(f"A picture of {rows} x {columns} square pixels is too large to draw: export FHIR.")
+        picture = np.asarray(Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR))
     width = max(columns, _LEAST_WIDTH)
     size = max(14, width // 60)
     font = ImageFont.load_default(size=size)

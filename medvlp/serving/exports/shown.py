@@ -82,6 +82,7 @@ class Shown:
         refused: why the model was not asked, in a sentence; "" where it was.
         hanging: how pixels and layer are turned where a picture is made of them, as the page turns them.
         synthetic: whether the model was trained on synthetic patients, which pictures and reports say.
+        aspect: height of a hung pixel over its width, by which a picture that is made of them is stretched.
     """
 
     pixels: np.ndarray
@@ -95,6 +96,7 @@ class Shown:
     refused: str = ""
     hanging: Hanging = field(default_factory=Hanging)
     synthetic: bool = False
+    aspect: float = 1.0
 
     def __post_init__(self) -> None:
         if self.pixels.shape[2:] not in ((), (3,)) or self.pixels.ndim < 2 or self.pixels.dtype != np.uint8:
