@@ -109,7 +109,7 @@ def answers_html(asked: Sequence[Asked]) -> str:
 
 
 def _lean(said: dict[str, Any]) -> float:
-    """Return how far a picture leans to a sentence, as the page shows it; calibration need not keep a margin's order."""
+    """Return how far a picture leans to a sentence, as shown; calibration need not keep a margin's order."""
     if "error" in said:
         return -np.inf
     return said["margin"] if said["probability"] is None else said["probability"] - said["prior"]
