@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,8 +9,9 @@ from dataclasses import dataclass, replace
 from medvlp.core.triplet import Side
 from medvlp.text.assertion import Presence, assertions
 from medvlp.text.blanks import plain_lines
+from medvlp.text.ellipsis import with_subjects
 from medvlp.text.language import is_english
-from medvlp.text.location import SIDES, is_device, places
+from medvlp.text.location import SIDES, places
 from medvlp.text.ontology import Term, findings, respelt, terms, word_class
 from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
@@ -20,48 +20,6 @@ from medvlp.text.sentences import sentence_spans
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
-_GRADE = "tiny|trace|minimal|mild|small|moderate|large"
-_SIDE = "(?:left|right)(?: sided)?"
-_ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
-_JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
-_SEEN = "seen|identified|noted|present|visible|visualized|evident"
-_LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
-_AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
-_PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
-# Sides that are not alike: "new left and resolved right effusion", "a left but no right one", "right, not left, one".
-_PAIR = re.compile(
-    rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} "
-    rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
-    rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )"
-)
-_COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
-_INSERTED = re.compile(  # said behind its clause: "the right, not the left, lung shows", "but not the left one, has"
-    rf"(?<![^ ])(?:, )?(?:but )?not (?:the )?{_SIDE}(?: \w+){{0,3}}? "
-    r"((?:, |(?=(?:is|are|has|have) ))(?:(?![.,;] )\S+ )+)"
-)
-_BUT_NOT = re.compile(  # of a course it denies the course alone: "has resolved on the right but not on the left"
-    rf"(?<![^ ])(?:{_COURSE})(?: (?:on|in|at|the|side|{_SIDE}))*(?: ,| but| , but) (not) "
-    rf"(?=(?:(?:on|in|at) )?(?:the )?{_PLACED}(?!\S))"
-)
-_PARTLY = re.compile(  # what both sides had and one has lost: "bilateral effusions, now resolved on the left"
-    r"(?<![^ ])()(?:(?:which|that|has|have|is|are|now|since) )*"
-    rf"(?:resolved|cleared|gone|removed|absent|(?:no longer|not) (?:{_SEEN})) {_ON}"
-)
-_AGAIN = re.compile(  # what stands for one: "a small one on the left", "while that on the left", "on the left it is"
-    rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
-    rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
-    rf"|(?<![^ ])(?:other than|except|exception of|(?:apart|aside) from)(?: (?:for|a|amount|possible|{_GRADE}))* ()"
-    rf"(?={_ON})"
-)
-_NONE = re.compile(
-    rf"(?:{_JOINT}|(?<![^ ])with )(?:((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})|(not)(?= (?:the )?{_PLACED} \W))"
-)
-_MORE = re.compile(  # where none stands: "but persists on the left", "the left is", "left stable", "small on the left"
-    rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
-    rf"{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
-    rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])"
-)
-_OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +137,7 @@ def _stretches(tokens: tuple[Token, ...]) -> Iterator[tuple[Token, ...]]:
 def _of_stretch(
     text: str, start: int, tokens: tuple[Token, ...], sentence: str, section: str, *, before: bool
 ) -> list[Mention]:
-    tokens = _with_subjects(tuple(replace(token, word=respelt(token.word)) for token in tokens))
+    tokens = with_subjects(tuple(replace(token, word=respelt(token.word)) for token in tokens))
     found = _found(tokens)
     mentions: list[Mention] = []
     asserted = assertions(tokens, found)
@@ -220,52 +178,6 @@ def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:
         if alike and len(subject) == sum(at < last.first for at in each.at) and word_class("verbs").isdisjoint(ahead):
             found.append(each)
     return sorted(found, key=lambda each: each.at)
-
-
-def _with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Repeat a finding of which more is said: "cleared on the right but persists on the left", "the left is"."""
-    for pattern in (_PAIR, _INSERTED, _BUT_NOT, _PARTLY, _AGAIN, _NONE, _MORE):
-        for gap in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
-            words, found, group = [token.word for token in tokens], terms().find(tokens), gap.lastindex or 0
-            joint, at, end = (gap.string.count(" ", 0, place) for place in (gap.start(), gap.start(group), gap.end()))
-            if pattern is _INSERTED:
-                tokens = (*tokens[:joint], *tokens[at + (words[at] == ",") : end], *tokens[joint:at], *tokens[end:])
-                continue
-            if pattern is _PAIR:  # named behind them, where no other place takes the side
-                own = group == 1 or words[joint - 1 - (words[joint - 1] == "the")] not in word_class("prepositions")
-                own &= words[end - 1] != "," or words[end] not in word_class("verbs")
-                subject = next((term for term in found if own and term.last >= end and term.first <= end + 1), None)
-            else:
-                subject = next((term for term in reversed(found) if term.last < joint), None)
-            if subject is None or (pattern is _MORE and not _is_left_out(words, found, subject, joint, at)):
-                continue
-            if pattern is _PARTLY and not _are_both(words, subject, joint):
-                continue
-            gone, mark = tokens[at : at + len(gap[group].split())], {_NONE: "no", _PARTLY: ";"}.get(pattern)
-            lead = [replace(tokens[at], word=mark)] if mark else [each for each in gone if each.word in SIDES]
-            within = [each for each in tokens[at:end] if pattern is not _PAIR or each.word != ","]
-            again = pattern is _BUT_NOT and ("one" in words[at : at + 4] or any(at < t.first <= at + 4 for t in found))
-            named = () if again else tokens[subject.first : subject.last + 1]
-            tokens = (*tokens[:at], *lead, *named, *within[len(gone) :], *tokens[end:])
-    return tokens
-
-
-def _is_left_out(words: list[str], found: list[Found[Term]], subject: Found[Term], joint: int, at: int) -> bool:
-    """Return whether the clause behind a joint is one of the other side, without a finding of its own."""
-    clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[joint + 1 :]))[0].split()
-    if any(joint < term.first <= joint + len(clause) for term in found) or not _OF_ANOTHER.isdisjoint(clause):
-        return False
-    if is_device(subject) and words[at - 1] not in SIDES:
-        return False
-    said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause
-    one = len(other) == 1 and (len(said) == 1 or _are_both(words, subject, joint))
-    return (one and said != other) or words[at] == "cannot"
-
-
-def _are_both(words: list[str], subject: Found[Term], joint: int) -> bool:
-    """Return whether a finding in front of a joint is one of both sides, of which no more is said."""
-    both = {"bilateral", "both", "bibasilar", "biapical"} & {*words[max(subject.first - 4, 0) : subject.first]}
-    return bool(both) and (word_class("verbs") | SIDES.keys()).isdisjoint(words[subject.first : joint])
 
 
 def _completed(mention: Mention, earlier: list[Mention], later: list[Mention]) -> Mention:

@@ -1,0 +1,195 @@
+"""A finding that a clause leaves out is written into it: "effusion cleared on the right but persists on the left".
+
+A report names a finding once and goes on to speak of it: of the other side, of "one", of "none". Each rule is a pattern
+over the plain words of a sentence, and what it makes of the words where it matches; the empty or the only group of the
+pattern is the place where the finding goes. Behind all of them each clause can be read by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from medvlp.text.location import SIDES, is_device
+from medvlp.text.ontology import Term, terms, word_class
+from medvlp.text.phrases import Found, Token
+
+_GRADE = "tiny|trace|minimal|mild|small|moderate|large"
+_SIDE = "(?:left|right)(?: sided)?"
+_ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
+_JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
+_SEEN = "seen|identified|noted|present|visible|visualized|evident"
+_LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
+_AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
+_PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
+_COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
+_OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """Where a pattern matches, `start` to `end`; the finding goes to `at`, in place of the words up to `behind`."""
+
+    group: int
+    tokens: tuple[Token, ...]
+    start: int
+    at: int
+    behind: int
+    end: int
+
+    @classmethod
+    def of(cls, match: re.Match[str], tokens: tuple[Token, ...]) -> _Gap:
+        group = match.lastindex or 0
+        start, at, end = (match.string.count(" ", 0, each) for each in (match.start(), match.start(group), match.end()))
+        return cls(group, tokens, start, at, at + len(match[group].split()), end)
+
+    @property
+    def words(self) -> list[str]:
+        return [token.word for token in self.tokens]
+
+    def subject(self) -> Found[Term] | None:
+        """The last finding in front of the match."""
+        return next((term for term in reversed(terms().find(self.tokens)) if term.last < self.start), None)
+
+    def filled(self, subject: Found[Term] | None, lead: Iterable[Token] = ()) -> tuple[Token, ...]:
+        """The sentence with a finding, if there is one, put in, and words in front of it."""
+        if subject is None:
+            return self.tokens
+        named = self.tokens[subject.first : subject.last + 1]
+        return (*self.tokens[: self.at], *lead, *named, *self.tokens[self.behind :])
+
+    def mark(self, word: str) -> list[Token]:
+        return [replace(self.tokens[self.at], word=word)]
+
+
+def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Return the tokens of a sentence with the findings that its clauses leave out.
+
+    Example:
+        >>> from medvlp.text.phrases import tokens_of
+        >>> for said in ("Effusion cleared on the right but persists on the left", "Right but no left effusion"):
+        ...     print(*(token.word for token in with_subjects(tokens_of(said))))
+        effusion cleared on the right but effusion persist on the left
+        right effusion but no left effusion
+    """
+    for pattern, rule in _RULES:
+        for match in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
+            tokens = rule(_Gap.of(match, tokens))
+    return tokens
+
+
+def _named_behind(gap: _Gap) -> tuple[Token, ...]:
+    """Sides that are not alike: "new left and resolved right effusion", "a left but no right one"."""
+    words, tokens, end = gap.words, gap.tokens, gap.end
+    # No other place takes the side: "opacity in the right, not the left lung".
+    own = gap.group == 1 or words[gap.start - 1 - (words[gap.start - 1] == "the")] not in word_class("prepositions")
+    own &= words[end - 1] != "," or words[end] not in word_class("verbs")
+    near = (term for term in terms().find(tokens) if own and term.last >= end and term.first <= end + 1)
+    if (subject := next(near, None)) is None:
+        return tokens
+    within = (token for token in tokens[gap.at : end] if token.word != ",")
+    return (*tokens[: gap.at], *tokens[subject.first : subject.last + 1], *within, *tokens[end:])
+
+
+def _said_behind(gap: _Gap) -> tuple[Token, ...]:
+    """What was inserted goes behind its clause: "the right, not the left, lung shows", "but not the left one, has"."""
+    tokens, at = gap.tokens, gap.at
+    clause = tokens[at + (tokens[at].word == ",") : gap.end]
+    return (*tokens[: gap.start], *clause, *tokens[gap.start : at], *tokens[gap.end :])
+
+
+def _course_denied(gap: _Gap) -> tuple[Token, ...]:
+    """A course alone is denied: "has resolved on the right but not on the left"."""
+    soon, subject = range(gap.at + 1, gap.at + 5), gap.subject()
+    if "one" in gap.words[gap.at : gap.at + 4] or any(term.first in soon for term in terms().find(gap.tokens)):
+        return gap.tokens if subject is None else (*gap.tokens[: gap.at], *gap.tokens[gap.behind :])
+    return gap.filled(subject)
+
+
+def _lost(gap: _Gap) -> tuple[Token, ...]:
+    """What both sides had and one has lost: "bilateral effusions, now resolved on the left"."""
+    subject = gap.subject()
+    return gap.filled(subject, gap.mark(";")) if subject and _are_both(gap.words, subject, gap.start) else gap.tokens
+
+
+def _stood_for(gap: _Gap) -> tuple[Token, ...]:
+    """What stands for one: "a small one on the left", "while that on the left", "on the left it is"."""
+    return gap.filled(gap.subject(), (token for token in gap.tokens[gap.at : gap.behind] if token.word in SIDES))
+
+
+def _none(gap: _Gap) -> tuple[Token, ...]:
+    """There is none of it: "with none on the left", "but not the left"."""
+    return gap.filled(gap.subject(), gap.mark("no"))
+
+
+def _more(gap: _Gap) -> tuple[Token, ...]:
+    """More is said of it: "but persists on the left", "the left is", "left stable", "small on the left"."""
+    subject = gap.subject()
+    return gap.filled(subject) if subject and _is_left_out(gap, subject) else gap.tokens
+
+
+_Rule: TypeAlias = Callable[[_Gap], tuple[Token, ...]]
+_RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
+    (re.compile(pattern), rule)
+    for pattern, rule in (
+        (
+            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} "
+            rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
+            rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )",
+            _named_behind,
+        ),
+        (
+            rf"(?<![^ ])(?:, )?(?:but )?not (?:the )?{_SIDE}(?: \w+){{0,3}}? "
+            r"((?:, |(?=(?:is|are|has|have) ))(?:(?![.,;] )\S+ )+)",
+            _said_behind,
+        ),
+        (
+            rf"(?<![^ ])(?:{_COURSE})(?: (?:on|in|at|the|side|{_SIDE}))*(?: ,| but| , but) (not) "
+            rf"(?=(?:(?:on|in|at) )?(?:the )?{_PLACED}(?!\S))",
+            _course_denied,
+        ),
+        (
+            r"(?<![^ ])()(?:(?:which|that|has|have|is|are|now|since) )*"
+            rf"(?:resolved|cleared|gone|removed|absent|(?:no longer|not) (?:{_SEEN})) {_ON}",
+            _lost,
+        ),
+        (
+            rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
+            rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
+            r"|(?<![^ ])(?:other than|except|exception of|(?:apart|aside) from)"
+            rf"(?: (?:for|a|amount|possible|{_GRADE}))* ()(?={_ON})",
+            _stood_for,
+        ),
+        (
+            rf"(?:{_JOINT}|(?<![^ ])with )(?:((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})"
+            rf"|(not)(?= (?:the )?{_PLACED} \W))",
+            _none,
+        ),
+        (
+            rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
+            rf"{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+            rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
+            _more,
+        ),
+    )
+)
+
+
+def _is_left_out(gap: _Gap, subject: Found[Term]) -> bool:
+    """Return whether the clause behind a joint is one of the other side, without a finding of its own."""
+    words, joint = gap.words, gap.start
+    clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[joint + 1 :]))[0].split()
+    own = any(joint < term.first <= joint + len(clause) for term in terms().find(gap.tokens))
+    if own or not _OF_ANOTHER.isdisjoint(clause) or (is_device(subject) and words[gap.at - 1] not in SIDES):
+        return False
+    said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause
+    one = len(other) == 1 and (len(said) == 1 or _are_both(words, subject, joint))
+    return (one and said != other) or words[gap.at] == "cannot"
+
+
+def _are_both(words: list[str], subject: Found[Term], joint: int) -> bool:
+    """Return whether a finding in front of a joint is one of both sides, of which no more is said."""
+    both = {"bilateral", "both", "bibasilar", "biapical"} & {*words[max(subject.first - 4, 0) : subject.first]}
+    return bool(both) and (word_class("verbs") | SIDES.keys()).isdisjoint(words[subject.first : joint])
