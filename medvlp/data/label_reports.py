@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
 from medvlp.core.files import write_text
 from medvlp.data.manifest import Manifest
-from medvlp.data.parallel import notify
+from medvlp.data.parallel import Progress, notify
 from medvlp.data.text_table import Table, read_table
 from medvlp.text.labels import label_mentions
 from medvlp.text.language import is_blank, is_english
@@ -44,7 +44,7 @@ def label_reports(
     encoding: str = "utf-8-sig",
     sections: Sequence[str] = ("findings", "impression"),
     evidence: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LabelledReports:
     """Label the reports of a table, or of a manifest.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medvlp.core.errors import DataError
-from medvlp.data.parallel import notify
+from medvlp.data.parallel import Progress, notify
 from medvlp.data.text_table import read_table
 from medvlp.text.language import is_blank, is_english
 from medvlp.text.mention_triplets import of_report
@@ -39,7 +39,7 @@ def studies_of_table(
     encoding: str = "utf-8-sig",
     sections: tuple[str, ...] = ("findings", "impression"),
     vocabulary: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ReadStudies:
     r"""Read the reports of a table by medvlp's rules.
 
@@ -106,7 +106,7 @@ def studies_of_radgraph(
     linked_observations: bool = False,
     nested_modifiers: bool = False,
     across_sentences: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ReadStudies:
     """Read a RadGraph JSON file; the options are those of `medvlp.text.radgraph`."""
     reports = read_radgraph(path)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from medvlp.core.answers import ProbeTable
 from medvlp.core.errors import DataError
 from medvlp.core.randomness import numpy_generator
-from medvlp.evaluation.linear_classifier import STRENGTHS, Standard, fit_classifiers, standard_of
+from medvlp.evaluation.linear_classifier import Standard, fit_classifiers, standard_of
 from medvlp.evaluation.probe_tables import best_by_auroc, checked_features, checked_tables
 from medvlp.statistics.metrics import FloatArray
 
@@ -113,26 +113,17 @@ class FewShot:
         }
 
 
-def fit_few_shot(
-    train: ProbeTable,
-    validation: ProbeTable,
-    *,
-    shots: Sequence[int],
-    draws: int,
-    seed: int,
-    strengths: Sequence[float] = STRENGTHS,
-) -> FewShot:
+def fit_few_shot(train: ProbeTable, validation: ProbeTable, *, shots: Sequence[int], draws: int, seed: int) -> FewShot:
     """Fit classifiers on a few patients of each class.
 
     A finding with too few training patients for a number of shots is left out there, by name and reason.
 
     Args:
         train: patients to draw from.
-        validation: patients to choose C on; never the test's.
+        validation: patients to choose C of `STRENGTHS` on, the weakest of a tie; never the test's.
         shots: patients of each class.
         draws: how many times.
         seed: of the draws.
-        strengths: values of C to try; the weakest wins a tie.
 
     Raises:
         DataError: if shapes disagree, features are not finite, a patient is in both tables, or nothing can be drawn.
@@ -160,23 +151,19 @@ def fit_few_shot(
             except DataError as error:
                 left_out.setdefault(name, {})[count] = str(error)
                 continue
-            fitted.setdefault(name, {})[count] = _chosen(features, rows, held_out, validation.labels[name], strengths)
+            fitted.setdefault(name, {})[count] = _chosen(features, rows, held_out, validation.labels[name])
     if not fitted:
         raise DataError("No finding has enough training patients of both classes: ask for fewer shots or other labels.")
     return FewShot(standard, fitted, left_out)
 
 
 def _chosen(
-    features: FloatArray,
-    rows: Sequence[NDArray[np.int64]],
-    held_out: FloatArray,
-    truth: FloatArray,
-    strengths: Sequence[float],
+    features: FloatArray, rows: Sequence[NDArray[np.int64]], held_out: FloatArray, truth: FloatArray
 ) -> FewShotDraws:
     every = []
     for drawn in rows:
         target = np.repeat([False, True], drawn.shape[1])
-        every.append(fit_classifiers(features[drawn.ravel()], target, strengths=strengths))
+        every.append(fit_classifiers(features[drawn.ravel()], target))
     known = np.isin(truth, (0.0, 1.0))
     scores = [np.stack([model(held_out[known]) for model in models]) for models in zip(*every, strict=True)]
     best, value = best_by_auroc(truth[known], scores)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medvlp.answers.sentences.calibration import SentenceCalibration, sentence_names
 from medvlp.answers.sentences.evaluator import SentenceEvaluator, evidence
-from medvlp.answers.sentences.rows import Pair, Studies, evaluate_sentences, sentence_pairs
+from medvlp.answers.sentences.rows import Sentences, Studies, evaluate_sentences, sentence_pairs
 from medvlp.core.errors import DataError
 from medvlp.core.unit import unit_embeddings
 from medvlp.evaluation.classification import evaluate_scores
@@ -112,7 +113,8 @@ def evaluate_sentence_check(
         metrics += _verdict_rows(rows, checker, split)
         sides = {"first": {"name": "Base rates alone"}, "second": {"name": "Calibrated probability"}}
         result = replace(result, fitted={"sentences": checker.to_plain()}, options=sides)
-    metrics += _hard_rows(sentences.pairs, sentences.near, patients, seed, resamples, split)
+    drawn = partial(mean_metric, "recall@1", "hard_negatives", seed=seed, resamples=resamples, split=split)
+    metrics += _hard_rows(sentences, patients, drawn)
     return replace(result, metrics=tuple(metrics))
 
 
@@ -212,15 +214,8 @@ def _verdict_rows(rows: pd.DataFrame, checker: SentenceEvaluator, split: str) ->
     return made
 
 
-def _hard_rows(
-    pairs: Sequence[Pair],
-    near: dict[tuple[int, str], float],
-    patients: Sequence[str],
-    seed: int,
-    resamples: int,
-    split: str,
-) -> list[Metric]:
-    metrics = []
+def _hard_rows(sentences: Sentences, patients: Sequence[str], drawn: Callable[..., Metric]) -> list[Metric]:
+    pairs, near, metrics = sentences.pairs, sentences.near, []
     for kind in (None, *sorted({pair.kind for pair in pairs})):
         false: dict[tuple[int, str], set[str]] = {}
         for pair in pairs:
@@ -234,9 +229,7 @@ def _hard_rows(
             hits.append(1.0 if own > best else 1.0 / (1 + scores.count(best)) if own == best else 0.0)
             chances.append(1.0 / (1 + len(others)))
         people = [str(patients[study]) for study, _ in false]
-        row = mean_metric(
-            "recall@1", "hard_negatives", np.array(hits), people, seed=seed, resamples=resamples, split=split
-        )
+        row = drawn(np.array(hits), people)
         counts = replace(row.counts, pool=round(1 / min(chances)))
         group = None if kind is None else f"kind={kind}"
         metrics.append(replace(row, group=group, chance=float(np.mean(chances)), counts=counts))

@@ -99,12 +99,11 @@ def test_weights_in_the_span_of_the_rows_are_the_weights() -> None:
 
 def test_one_strength_is_chosen_by_the_mean_over_draws_on_validation() -> None:
     train, validation = table(0), table(1)
-    strengths = (1e-4, 1e-2, 1.0)
-    few = fit_few_shot(train, validation, shots=[1, 4], draws=5, seed=3, strengths=strengths)
+    few = fit_few_shot(train, validation, shots=[1, 4], draws=5, seed=3)
     mean, scale = train.features.mean(axis=0), train.features.std(axis=0)
     known = np.isin(validation.labels["edema"], (0, 1))
     values = []
-    for strength in strengths:
+    for strength in STRENGTHS:
         each = []
         for draw in range(5):
             rows = draw_patients(
@@ -116,7 +115,7 @@ def test_one_strength_is_chosen_by_the_mean_over_draws_on_validation() -> None:
             each.append(auroc(validation.labels["edema"][known], scores))
         values.append(np.mean(each))
     found = few.fitted["edema"][4]
-    assert found.strength == strengths[int(np.argmax(values))]
+    assert found.strength == STRENGTHS[int(np.argmax(values))]
     assert found.validation_auroc == pytest.approx(max(values), abs=1e-9)
     # The test has no part in it: its scores are linear in its features.
     test = table(2).features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from medvlp.core.provenance import code_hash
 from medvlp.core.pseudonym import secret_key
 from medvlp.data.deidentify.journal import Journal, fingerprint
 from medvlp.data.deidentify.table import deidentify_table
-from medvlp.data.parallel import notify, run_chunks
+from medvlp.data.parallel import Progress, notify, run_chunks
 from medvlp.data.text_table import read_table
 from medvlp.io.archive import is_archive, unpacked
 from medvlp.io.deidentify.dicom import CleanFile, deidentify_dicom
@@ -61,7 +61,7 @@ def deidentify_folder(
     key_file: Path | None = None,
     keep_columns: Sequence[str] = (),
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Deidentified:
     """De-identify every DICOM and NIfTI file, table (.csv, .tsv) and text (.txt) of a folder, file or archive.
 

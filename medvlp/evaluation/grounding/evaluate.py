@@ -75,22 +75,15 @@ def evaluate_grounding(
         (1.0, 0.25)
     """
     table = measure_cases(cases, scale=scale)
-    rows = grounding_rows(
-        table,
-        scale=scale,
-        seed=seed,
-        resamples=resamples,
-        min_positives=min_positives,
-        thresholds=thresholds or {},
-        split=split,
-    )
+    make = GroundingRows(scale=scale, seed=seed, resamples=resamples, split=split)
+    rows = make.all(table, thresholds or {}, min_positives)
     return Result(
         name=name, metrics=tuple(rows), cases=table.assign(split=split), role=role, title=title, caveats=caveats
     )
 
 
 def measure_cases(cases: Iterable[Case], *, scale: Scale) -> pd.DataFrame:
-    """Return one row a case: what `grounding_rows` makes every number of, so that it can be made again."""
+    """Return one row a case: what `GroundingRows` makes every number of, so that it can be made again."""
     rows = []
     for case in cases:
         truths, predicted = boxes_of_region(case), boxes_of_map(case)
@@ -128,39 +121,28 @@ def youden_threshold(peaks: FloatArray, present: NDArray[np.bool_]) -> float | N
         return None
 
 
-def grounding_rows(
-    table: pd.DataFrame,
-    *,
-    scale: Scale,
-    seed: int,
-    resamples: int,
-    min_positives: int,
-    thresholds: Mapping[str, float],
-    split: str,
-) -> list[Metric]:
-    """Return the rows of a table of `measure_cases`: per finding, ``macro``, ``all`` pooled; those also by area."""
-    finding = table["finding"].astype(str)
-    cut = finding.map(thresholds).astype(float).to_numpy()
-    called = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
-    table = table.assign(_called=called)
-    make = _Rows(scale=scale, seed=seed, resamples=resamples, split=split)
-    rows = []
-    for label in sorted(set(finding)):
-        some = table[finding == label]
-        rows += make.of(some, label) + make.by_area(some, label)
-    rows += make.of(table, "all") + make.by_area(table, "all")
-    counts = table[table["present"]].groupby("finding").size()
-    enough = sorted(counts.index[counts >= min_positives])
-    if enough:
-        rows += make.macro(table[finding.isin(enough)], enough, min_positives)
-    return rows
-
-
-class _Rows:
-    """Rows of subsets of a table, all made alike."""
+class GroundingRows:
+    """Rows of a table of `measure_cases` and of its subsets, all made alike."""
 
     def __init__(self, *, scale: Scale, seed: int, resamples: int, split: str) -> None:
         self.scale, self.seed, self.resamples, self.split = scale, seed, resamples, split
+
+    def all(self, table: pd.DataFrame, thresholds: Mapping[str, float], min_positives: int) -> list[Metric]:
+        """Return the rows per finding, ``macro``, ``all`` pooled; those also by area."""
+        finding = table["finding"].astype(str)
+        cut = finding.map(thresholds).astype(float).to_numpy()
+        called = np.where(np.isnan(cut), np.nan, table["peak"].to_numpy() >= cut)
+        table = table.assign(_called=called)
+        rows = []
+        for label in sorted(set(finding)):
+            some = table[finding == label]
+            rows += self.of(some, label) + self.by_area(some, label)
+        rows += self.of(table, "all") + self.by_area(table, "all")
+        counts = table[table["present"]].groupby("finding").size()
+        enough = sorted(counts.index[counts >= min_positives])
+        if enough:
+            rows += self.macro(table[finding.isin(enough)], enough, min_positives)
+        return rows
 
     def of(self, table: pd.DataFrame, label: str, group: str | None = None) -> list[Metric]:
         """Return all rows of one subset, none where it is empty."""

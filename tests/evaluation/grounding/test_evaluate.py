@@ -9,7 +9,7 @@ import pytest
 
 from medvlp.core.errors import DataError
 from medvlp.evaluation.grounding.case import Case
-from medvlp.evaluation.grounding.evaluate import evaluate_grounding, grounding_rows, youden_threshold
+from medvlp.evaluation.grounding.evaluate import GroundingRows, evaluate_grounding, youden_threshold
 from medvlp.evaluation.grounding.sanity import evaluate_sanity, rank_correlation
 from medvlp.evaluation.results import load_result, write_result
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
@@ -127,9 +127,8 @@ def test_every_row_can_be_made_again_of_the_stored_cases(tmp_path: Path) -> None
     found = evaluated(cases, thresholds={"mass": 0.5}, split="test")
     write_result(found, tmp_path / "grounding.json")
     again = load_result(tmp_path / "grounding.json")
-    rows = grounding_rows(
-        again.cases, scale="peak", seed=3, resamples=200, min_positives=1, thresholds={"mass": 0.5}, split="test"
-    )
+    make = GroundingRows(scale="peak", seed=3, resamples=200, split="test")
+    rows = make.all(again.cases, {"mass": 0.5}, 1)
     assert tuple(rows) == again.metrics == found.metrics
 
 
