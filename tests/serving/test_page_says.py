@@ -72,26 +72,32 @@ def test_each_note_to_the_findings_has_a_line_of_its_own(page, tmp_path):
 
 def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
     assert page.locator(".finding button").count() == 1  # of the one finding whose maps find it
-    before = painted(page)
+    assert page.locator("#map").is_hidden()
     page.locator(".finding[data-finding=effusion] button").click()
     page.locator(".pane[data-map=true]").wait_for()
     told = page.locator("#map").inner_text()
     assert "70 of 100 test pictures (60 to 80, n 40), the centre of the picture in 30" in told
-    assert (painted(page) != before).any()
+    lit, place = painted(page), page.locator(".pane").bounding_box()
     page.keyboard.press("o")
     page.locator(".pane[data-map=false]").wait_for()
-    assert (painted(page) == before).all()
+    assert page.locator("#map .what").is_hidden()
+    assert page.locator(".pane").bounding_box() == place  # with and without are compared at one place and size
+    assert (painted(page) != lit).any()
+    page.keyboard.press("o")
+    page.locator(".pane[data-map=true]").wait_for()
+    assert (painted(page) == lit).all()
 
 
-def test_on_a_phone_a_map_comes_into_sight_and_its_legend_covers_none_of_the_picture(page, film_open):
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
+def test_a_map_comes_into_sight_and_its_legend_covers_none_of_the_picture(page, film_open, width, height):
     before = page.viewport_size
-    page.set_viewport_size({"width": 390, "height": 844})
+    page.set_viewport_size({"width": width, "height": height})
     page.locator(".finding[data-finding=effusion] button").click()
     page.locator("#map .what").wait_for()
     pane, legend = (page.locator(each).bounding_box() for each in (".pane", "#map"))
     page.set_viewport_size(before)
     top, bottom = round(pane["y"]), round(pane["y"] + pane["height"])  # pages are scrolled by parts of a pixel
-    assert 0 <= top < bottom <= round(legend["y"]) < 844
+    assert 0 <= top < bottom <= round(legend["y"]) < height
 
 
 def test_the_sliders_of_a_map_are_moved_by_keys(page, film_open):

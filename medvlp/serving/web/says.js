@@ -225,10 +225,11 @@ export class Says {
   async toggleMap() {
     const pane = this.on.pane(), each = this.chosen ?? this.rows?.find((row) => row.map);
     if (!pane) return;
-    if (pane.map?.shown) { this.#hideMap(); return; }
+    const legend = $("map");
+    if (pane.map?.shown) { pane.map.shown = false; pane.draw(); legend.className = "under off"; return; } // its place is kept, so that the picture is where it was
     if (!each) return;
     this.choose(each);
-    $("map").hidden = false; $("panes").scrollIntoView({ block: "nearest" }); // on a phone the picture lies above what was clicked
+    legend.hidden = false; legend.className = "under"; $("panes").scrollIntoView({ block: "nearest" }); // on a phone the picture lies above what was clicked
     const body = this.#body("map");
     if (!each.map) {
       body.replaceChildren(h("p", { className: "fine" }, `No map of ${words(each.finding)}: the bundle has no measured hit rate for it, so where it looked would be a guess.`));
