@@ -88,61 +88,91 @@ def fill_components(tree: dict[str, Any], *, wrong: Collection[_Path] = ()) -> l
 
     A component that has a path of `wrong` in it is passed over.
     """
-    faults: list[str] = []
+    filling = _Filling(tree, wrong)
+    filling.places()
+    filling.tokenizer()
+    filling.objectives_and_answers()
+    filling.optimisers()
+    filling.measures()
+    return filling.faults
 
-    def filled(folder: str, spec: Mapping[str, Any], where: str, beside: tuple[str, ...] = ()) -> dict[str, Any]:
+
+class _Filling:
+    """One pass over the components of a tree: what lacks is filled in, and what is wrong goes to `faults`."""
+
+    def __init__(self, tree: dict[str, Any], wrong: Collection[_Path]) -> None:
+        self.tree, self.wrong = tree, wrong
+        self.faults: list[str] = []
+
+    def places(self) -> None:
+        """Fill in what is named in a place for components; of some the defaults are not written down."""
+        for path, folder, beside in _PLACES:
+            for node, key, where in self._found(path):
+                spec = node[key]
+                if key == "split":  # which is said where one set is divided
+                    spec = None if node.get("sets") or node.get("part") is not None else split_spec(spec)
+                if isinstance(spec := named(spec), Mapping):
+                    node[key] = self._filled(folder, spec, where, beside)
+        for path, folder, beside in _CHECKED:
+            for node, key, where in self._found(path):
+                if isinstance(spec := named(node[key]), Mapping):
+                    self._filled(folder, spec, where, beside)
+
+    def tokenizer(self) -> None:
+        """The text tower's is the one that the texts are read with."""
+        words = [node[key] for node, key, _ in self._found("tokenizer.name")] or ["clinical_wordpiece"]
+        for node, key, where in self._found("model.text.tokenizer"):
+            if node[key] not in (None, *words):
+                self.faults.append(
+                    f"{where} is {node[key]!r}, and tokenizer.name is {words[0]!r}: let both be the same."
+                )
+
+    def objectives_and_answers(self) -> None:
+        """Check the weights of objectives and the options of answers."""
+        for path, check in (("phases.*.objectives.*.weight", weight_of), ("answers.*", _check_answer)):
+            for node, key, where in self._found(path):
+                try:
+                    check(node[key], where=where)
+                except ConfigError as error:
+                    self.faults.append(str(error))
+
+    def optimisers(self) -> None:
+        """Fill in options of optimisers, those of torch's and timm's among them; their schedules are checked."""
+        for path in ("optimiser", "phases.*.optimiser"):
+            for node, key, where in self._found(path):
+                with suppress(ValidationError):  # under a key that is wrong itself
+                    known, options = len(self.faults), OptimiserOptions.model_validate(node[key])
+                    self._filled("training/schedules", {"name": options.schedule}, f"{where}.schedule")
+                    own = "options" if options.name in available("training/optimisers") else "name"
+                    spec = {"name": options.name, **options.options}
+                    made = self._filled("training/optimisers", spec, f"{where}.{own}")
+                    node[key] = {**node[key], "options": {each: made[each] for each in made if each != "name"}}
+                    try:
+                        if len(self.faults) == known:
+                            check_options(options, where=where)
+                    except ConfigError as error:
+                        self.faults.append(f"{where}: {error}")
+
+    def measures(self) -> None:
+        """Fill in the options of measures, each named by its key."""
+        for node, key, where in self._found("evaluation.measures.*"):
+            if isinstance(node[key], Mapping):
+                node[key] = self._filled("measures", {"name": key, **node[key]}, where)
+                node[key].pop("name")
+
+    def _filled(self, folder: str, spec: Mapping[str, Any], where: str, beside: tuple[str, ...] = ()) -> dict[str, Any]:
         try:
             checked = fill(folder, spec, where=where, beside=beside)
         except ConfigError as error:
-            faults.append(str(error))
+            self.faults.append(str(error))
             return dict(spec)
         own = {"weight": 1.0} if "weight" in beside else {}
         return {**checked, **own, **{key: spec[key] for key in beside if key in spec}}
 
-    def found(path: str) -> Iterator[tuple[Any, Any, str]]:
-        for node, key, at in _found(tree, path.split("."), ()):
-            if not any(each[: len(at)] == at for each in wrong):
+    def _found(self, path: str) -> Iterator[tuple[Any, Any, str]]:
+        for node, key, at in _found(self.tree, path.split("."), ()):
+            if not any(each[: len(at)] == at for each in self.wrong):
                 yield node, key, path_words(at)
-
-    for path, folder, beside in _PLACES:
-        for node, key, where in found(path):
-            spec = node[key]
-            if key == "split":  # which is said where one set is divided
-                spec = None if node.get("sets") or node.get("part") is not None else split_spec(spec)
-            if isinstance(spec := named(spec), Mapping):
-                node[key] = filled(folder, spec, where, beside)
-    for path, folder, beside in _CHECKED:
-        for node, key, where in found(path):
-            if isinstance(spec := named(node[key]), Mapping):
-                filled(folder, spec, where, beside)
-    words = [node[key] for node, key, _ in found("tokenizer.name")] or ["clinical_wordpiece"]
-    for node, key, where in found("model.text.tokenizer"):
-        if node[key] not in (None, *words):
-            faults.append(f"{where} is {node[key]!r}, and tokenizer.name is {words[0]!r}: let both be the same.")
-    for path, check in (("phases.*.objectives.*.weight", weight_of), ("answers.*", _check_answer)):
-        for node, key, where in found(path):
-            try:
-                check(node[key], where=where)
-            except ConfigError as error:
-                faults.append(str(error))
-    for path in ("optimiser", "phases.*.optimiser"):
-        for node, key, where in found(path):
-            with suppress(ValidationError):  # under a key that is wrong itself
-                known, options = len(faults), OptimiserOptions.model_validate(node[key])
-                filled("training/schedules", {"name": options.schedule}, f"{where}.schedule")
-                own = "options" if options.name in available("training/optimisers") else "name"
-                made = filled("training/optimisers", {"name": options.name, **options.options}, f"{where}.{own}")
-                node[key] = {**node[key], "options": {each: made[each] for each in made if each != "name"}}
-                try:
-                    if len(faults) == known:
-                        check_options(options, where=where)
-                except ConfigError as error:
-                    faults.append(f"{where}: {error}")
-    for node, key, where in found("evaluation.measures.*"):
-        if isinstance(node[key], Mapping):
-            node[key] = filled("measures", {"name": key, **node[key]}, where)
-            node[key].pop("name")
-    return faults
 
 
 def _check_answer(options: object, *, where: str) -> None:
