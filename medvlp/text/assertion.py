@@ -84,10 +84,10 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
         reached: list[int] = []
         for cue in sorted(found.values, key=lambda cue: cue.reach != "forward"):
             if cue.presence is not None and not reached:  # what may point both ways points back if nothing follows
+                over = {at for at in events if any(found.last < term.first <= term.last < at for term in terms)}
+                over |= stops | {at for at in events if words[at] != "post" and at > found.last + 1}
                 apart = causes | (hedged if cue.reach == "forward" else set())  # "no edema, likely effusion"
-                denied = {at for at in events if any(found.last < term.first <= term.last < at for term in terms)}
-                apart |= denied | {at for at in events if words[at] != "post" and at > found.last + 1}
-                limits = stops | apart if cue.presence == "absent" else stops
+                limits = {"absent": over | apart, "uncertain": over}.get(cue.presence, stops)
                 reached = _reached(words, found, cue, said, limits, terms)
                 for index in reached:
                     marks[index].append(Assertion(cue.presence, said))

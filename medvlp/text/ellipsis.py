@@ -21,7 +21,7 @@ _SIDE = "(?:left|right)(?: sided)?"
 _ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
 _JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
 _SEEN = "seen|identified|noted|present|visible|visualized|evident"
-_LIKE = f"a|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
+_LIKE = f"a|only|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
 _AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
 _PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
 _COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
@@ -163,8 +163,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             _stood_for,
         ),
         (
-            rf"(?:{_JOINT}|(?<![^ ])with )(?:((?:none|not|absent)(?: (?:{_SEEN}))?)(?= {_ON})"
-            rf"|(not)(?= (?:the )?{_PLACED} \W))",
+            rf"(?:{_JOINT}|(?<![^ ])with )(?:there (?:is|are) )?(?:\w+ly )?"
+            rf"(?:((?:none|not|absent)(?: is| are)?(?: (?:{_SEEN}))?)(?= {_ON})|(not)(?= (?:the )?{_PLACED} \W))",
             _none,
         ),
         (

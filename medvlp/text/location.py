@@ -70,8 +70,13 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]], *, denied: S
     placed: set[int] = set()  # terms whose own place is said
     named: set[int] = set()  # terms whose side stands in front of them
     for fact in sorted(_facts(words, tokens, terms), key=lambda fact: fact.at):
-        for place, index in enumerate(_owners(fact, words, terms, denied)):
-            elsewhere = fact.kind in _WHERE and place > 0 and index in placed  # joined, and said to be somewhere
+        owners = _owners(fact, words, terms, denied)
+        # "Edema and left effusion, small on the right" says no side of the edema; "left more than right" does.
+        own = (
+            fact.kind == "side" and not named.isdisjoint(owners[:1]) and "than" not in words[fact.at - 2 : fact.at + 4]
+        )
+        for place, index in enumerate(owners):
+            elsewhere = fact.kind in _WHERE and place > 0 and (own or index in placed)  # joined, and somewhere
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
             behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
             tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
@@ -315,6 +320,8 @@ def _inherit(said: list[dict[str, list[str]]], index: int, words: list[str], ter
         last = terms[earlier].last
         if last < apart:
             return
+        if any(value.finding == "mediastinal_shift" for value in terms[earlier].values):
+            continue  # it has a direction, and no place
         # "opacity in the left base, likely atelectasis", "left basilar opacity/atelectasis"
         explains = last < same or (last == first - 2 and words[first - 1] == "/")
         if explains or last < beside:

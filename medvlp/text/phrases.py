@@ -36,14 +36,16 @@ _IRREGULAR = {
     "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative", "lt.": "lt",
     "rt.": "rt", "vs.": "versus",
     # British
-    "centre": "center", "characterised": "characterized", "fibre": "fiber", "generalised": "generalized",
-    "localised": "localized", "oedema": "edema",
-    "oedematous": "edematous", "oesophageal": "esophageal", "oesophagus": "esophagus", "recognised": "recognized",
-    "tumour": "tumor", "tumours": "tumor", "visualised": "visualized",
+    "centre": "center", "characterised": "characterized", "favour": "favor", "favoured": "favored",
+    "favouring": "favoring", "fibre": "fiber", "generalised": "generalized", "localised": "localized",
+    "oedema": "edema", "oedematous": "edematous", "oesophageal": "esophageal", "oesophagus": "esophagus",
+    "recognised": "recognized", "tumour": "tumor", "tumours": "tumor", "visualised": "visualized",
 }  # fmt: skip
 _WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbreviation's place
     "rul": ("right", "upper", "lobe"), "rml": ("right", "middle", "lobe"), "rll": ("right", "lower", "lobe"),
-    "lul": ("left", "upper", "lobe"), "lll": ("left", "lower", "lobe"), "ctr": ("cardiothoracic", "ratio"),
+    "lul": ("left", "upper", "lobe"), "lll": ("left", "lower", "lobe"), "ruz": ("right", "upper", "zone"),
+    "rmz": ("right", "mid", "zone"), "rlz": ("right", "lower", "zone"), "luz": ("left", "upper", "zone"),
+    "lmz": ("left", "mid", "zone"), "llz": ("left", "lower", "zone"), "ctr": ("cardiothoracic", "ratio"),
     "wnl": ("within", "normal", "limit"),
 }  # fmt: skip
 _KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))

@@ -47,6 +47,8 @@ AFTER_A_PROCEDURE = {
     "After placement of a chest tube the effusion has resolved.": {"chest_tube": "present", "effusion": "absent"},
     "S/p CABG, sternal wires intact.": {"support_devices": "present"},
     "s/p CABG w/ sternal wires.": {"support_devices": "present"},
+    "?pneumothorax post central line insertion.": {"pneumothorax": "uncertain", "central_line": "present"},
+    "Possible small effusion after chest tube placement.": {"effusion": "uncertain", "chest_tube": "present"},
     "RLL PNA, LLL atx.": {"pneumonia": "present", "atelectasis": "present"},
 }
 LISTS_IN_ONE_LINE = {
@@ -76,6 +78,14 @@ CUES = {  # each is the only statement of its cue or rule
     "Pneumonia is not favored.": {"pneumonia": "uncertain"},
     "Insufficient evidence to diagnose pneumonia.": {"pneumonia": "uncertain"},
     "A small pneumothorax may be obscured.": {"pneumothorax": "uncertain"},
+    "A rib fracture may be occult.": {"rib_fracture": "uncertain"},
+    "Asymmetric edema could have a similar appearance.": {"edema": "uncertain"},
+    "The lucency is thought to be a bulla rather than a pneumothorax.": {
+        "emphysema": "uncertain",
+        "pneumothorax": "absent",
+    },
+    "Atelectasis is favoured over infection.": {"atelectasis": "uncertain", "pneumonia": "uncertain"},
+    "Slight clearing of the edema.": {"edema": "present"},
 }
 AGAINST_AN_EARLIER_FILM = {
     "New right effusion not seen on the prior.": {"effusion": "present"},
@@ -116,6 +126,12 @@ WORDS = {
     "Left effusion/atelectasis.": {"atelectasis": "uncertain"},
     "No pleural or pericardial effusion.": {"effusion": "absent", "pericardial_effusion": "absent"},
     "Pericardial and pleural effusions.": {"effusion": "present", "pericardial_effusion": "present"},
+    "Hazy left base, likely a combination of effusion and collapse.": {
+        "effusion": "uncertain",
+        "atelectasis": "uncertain",
+    },
+    "Collapse of the T8 vertebral body.": {"atelectasis": None},
+    "The trachea is central.": {"mediastinal_shift": "absent"},
     "CVL unchanged.": {"central_line": "present"},
     "LVAD in place.": {"support_devices": "present"},
     "No Impella device.": {"support_devices": "absent"},
