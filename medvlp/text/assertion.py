@@ -252,10 +252,11 @@ def _alternatives(
         compared = words[max(place - 1, 0) : place + 1] in (["likely", "than"], ["favored", "over"])
         if word not in ("or", "versus", "/") and not compared:
             continue
-        letters = word == "/" and len(words[place - 1].replace("with", "w")) == 1  # "f/u effusion", "w/ line"
-        if letters or any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
+        if any(first < place and stops.isdisjoint(range(first, place)) for first in unchanged):
             continue
         before = next((index for index in reversed(range(len(terms))) if terms[index].last < place), None)
+        if word == "/" and (before is None or terms[before].last < place - 1):
+            continue  # "hilar/mediastinal adenopathy", "f/u effusion"
         after = next((index for index, term in enumerate(terms) if term.first > place), None)
         ahead = [] if before is None else words[terms[before].last + 1 : place]
         if (*words, "")[place + 1] in places and not word_class("prepositions").isdisjoint(ahead):

@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 from medvlp.core.errors import ConfigError, did_you_mean
 from medvlp.text.blanks import plain_lines
@@ -36,13 +37,14 @@ _TITLES: dict[str, tuple[str, ...]] = {
     "indication": (
         "indication", "indications", "history", "clinical history", "clinical indication", "clinical information",
         "clinical details", "clinical data", "clinical statement", "reason for exam", "reason for examination",
-        "reason for study", "reason for this examination", "medical history", "patient history", "clinical",
+        "reason for study", "reason for this examination", "medical history", "patient history", "clinical", "reason",
     ),
     "technique": ("technique", "techniques", "method", "protocol", "views"),
     "comparison": ("comparison", "comparisons", "comparison study", "prior", "prior studies", "previous studies"),
     "findings": (
         "findings", "finding", "report", "radiographic findings", "findings and impression", "findings/impression",
-        "impression and findings", "observations", "description",
+        "impression and findings", "observations", "description", "imaging findings", "ct findings", "chest findings",
+        "narrative", "result", "results",
     ),
     "impression": (
         "impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation", "diagnosis",
@@ -51,7 +53,10 @@ _TITLES: dict[str, tuple[str, ...]] = {
     ),
     "recommendation": ("recommendation", "recommendations", "recommendation(s)", "advice", "follow-up recommendations"),
     "addendum": ("addendum", "addenda"),
-    "other": ("notification", "notifications", "wet read", "comment", "comments", "note", "signed", "dictated by"),
+    "other": (
+        "notification", "notifications", "wet read", "comment", "comments", "note", "signed", "dictated by",
+        "reported by",
+    ),
 }  # fmt: skip
 SECTIONS = tuple(_TITLES)
 _NAME = {title: name for name, titles in _TITLES.items() for title in titles}
@@ -62,23 +67,26 @@ _ANATOMY = re.compile(  # any of these words makes "LINES, TUBES AND DEVICES:" a
     r"esophagus|liver|spleen|adrenals?|kidneys?|parenchyma|thorax)\b",
     re.IGNORECASE,
 )
-_NOT_INSIDE = frozenset(  # words of ordinary sentences: headers only at the start of a line
-    ("note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed")
-)
+_NOT_INSIDE = frozenset((  # words of ordinary sentences: headers only at the start of a line
+    "note", "comment", "comments", "prior", "views", "method", "protocol", "summary", "diagnosis", "finding", "signed",
+    "reason", "narrative", "result", "results",
+))  # fmt: skip
 _ANY = "|".join(re.escape(title).replace(r"\ ", r"[ \t]+") for title in sorted(_NAME, key=len, reverse=True))
 _GOES_ON = re.compile(r"[^\s.?!:][ \t]*\n\Z")  # a line whose sentence does not end with it
 _MARK = r"(?:\(?\d{1,2}[.)][ \t]*+|[-•][ \t]++)?"
 _AT_LINE = re.compile(
-    rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—](?=\s)|[–—])[ \t]*",
+    rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*(?::[*_]*|[ \t][-–—]{{1,2}}(?=\s)|[–—])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _OWN_LINE = re.compile(rf"^[ \t]*+{_MARK}[*#_ \t]*+(?P<title>{_ANY})[*_]*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _INSIDE = re.compile(rf"(?:(?<=\s)|(?<=[.?!]))(?P<title>{_ANY})[ \t]*:[ \t]*", re.IGNORECASE)
 _UNKNOWN = re.compile(r"^[ \t]*(?P<title>[A-Z][A-Z0-9 /&(),'-]{2,50}):", re.MULTILINE)
 _ADDENDUM = re.compile(  # numbered, dated, signed or framed: "ADDENDUM #2:", "*** Addendum ***", "ADDENDUM BEGINS"
-    r"^[ \t*#=_-]*(?P<title>A(?:DDEND|ddend)(?:UM|A|um|a))\b(?:[^\n:]{,60}:|[^\n.:]{,40}(?:[*=]{2,}|$))[ \t*]*",
+    r"^[ \t*#=_-]*(?P<title>A(?:DDEND|ddend)(?:UM|A|um|a))\b(?:(?:[^\n:]|:(?=\d)){,60}:"
+    r"|[^\n.:]{,40}(?:[*=]{2,}|$))[ \t*]*",
     re.MULTILINE,
 )
+_ITEM = re.compile(r"(?:^|(?<=:)|(?<=: ))[ \t]*\(?(\d{1,2})[.)][ \t]", re.MULTILINE)
 _OPENING = frozenset(("exam", "indication", "technique", "comparison"))  # of the visit, not of the picture
 _BLANK_LINE = re.compile(r"(?<=\S)[ \t]*\n[ \t]*\n\s*")
 _ORGAN_LINE = re.compile(  # begins a list of findings
@@ -88,6 +96,9 @@ _ORGAN_LINE = re.compile(  # begins a list of findings
 _SENTENCE = re.compile(r"[a-z)]\.(?!\S)", re.IGNORECASE)  # ends there
 _PROSE = 3  # words from which on a paragraph behind the opening sections can be the report itself
 _CHEST_VIEW = re.compile(r"\b(chest|cxr|views?|pa|ap|lateral|portable|radiographs?)\b", re.IGNORECASE)
+
+
+_Span: TypeAlias = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +175,9 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
         (header.name, header.start if header.keep else header.end, following.start)
         for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
     ]
-    spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])]
+    parts, spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])], list[_Span]()
+    for part in parts:
+        spans += _list_goes_on(text, spans[-1], part) if spans else [part]
     names = [name for name, _, _ in spans]
     if names[:2] == ["", "impression"] and "findings" not in names and _SENTENCE.search(text, 0, spans[0][2]):
         return (("findings", *spans[0][1:]), *spans[1:])  # no mere title of the film
@@ -179,6 +192,15 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
     return (*spans[:at], *(cut for cut in cuts if _body(text[cut[1] : cut[2]])), *spans[at + 1 :])
+
+
+def _list_goes_on(text: str, before: _Span, span: _Span) -> list[_Span]:
+    """Cut off the items of a list that began before a header in it: "1. Nodule. Recommendation: CT. 2. Effusion"."""
+    name, start, end = span
+    last, first = [int(item[1]) for item in _ITEM.finditer(text, *before[1:])][-1:], _ITEM.search(text, start, end)
+    if name == "recommendation" and first and last == [int(first[1]) - 1] and _body(text[start : first.start()]):
+        return [(name, start, first.start()), (before[0], first.start(), end)]
+    return [span]
 
 
 def report_sentences(report: str) -> list[tuple[int, int]]:

@@ -47,6 +47,7 @@ def test_a_report_with_indented_headers_and_a_banner_is_split() -> None:
         "FINDINGS\nClear lungs.\n\nIMPRESSION\nNormal.",
         "Findings\r\nClear lungs.\r\nConclusion\r\nNormal.",
         "FINDINGS - Clear lungs.\nIMPRESSION - Normal.",
+        "FINDINGS -- Clear lungs.\nIMPRESSION -- Normal.",
         "1. FINDINGS: Clear lungs.\n2. IMPRESSION: Normal.",
         "**Findings:** Clear lungs.\n**Impression:** Normal.",
         "## Findings\nClear lungs.\n## Impression\nNormal.",
@@ -90,6 +91,10 @@ def test_every_header_convention_gives_the_same_sections(text: str) -> None:
         ("OPINION", "impression"),
         ("RECOMMENDATION(S)", "recommendation"),
         ("ADDENDUM", "addendum"),
+        ("Imaging findings", "findings"),
+        ("RESULT", "findings"),
+        ("Narrative", "findings"),
+        ("Reason", "indication"),
         ("NOTIFICATION", "other"),
     ],
 )
@@ -123,6 +128,14 @@ def test_numbered_impressions_are_one_section() -> None:
     assert (
         split_sections("IMPRESSION: 1. Edema.\n2. No pneumothorax.")["impression"] == "1. Edema.\n2. No pneumothorax."
     )
+
+
+@pytest.mark.parametrize("header", ["IMPRESSION: ", "IMPRESSION:\n"])
+def test_a_numbered_impression_goes_on_behind_the_recommendation_of_an_item(header: str) -> None:
+    read = split_sections(f"{header}1. Nodule.\nRecommendation: CT.\n2. Effusion.\nRecommendation: Tap.\n3. Edema.")
+    assert read == {"impression": "1. Nodule.\n2. Effusion.\n3. Edema.", "recommendation": "CT.\nTap."}
+    for own in ("IMPRESSION: Nodule.\nRECOMMENDATIONS:\n1. CT.\n2. Tap.", "IMPRESSION: 1. A.\nADVICE:\n2. CT."):
+        assert split_sections(own)["recommendation"].endswith(own.partition("\n")[2].partition("\n")[2])
 
 
 def test_a_section_that_comes_twice_is_joined_and_an_empty_one_left_out() -> None:
@@ -213,7 +226,7 @@ def test_an_addendum_belongs_to_the_impression_that_it_amends() -> None:
     text = "FINDINGS: Clear.\nIMPRESSION: Normal.\nADDENDUM: Small left pneumothorax."
     for header in (
         "ADDENDUM:", "ADDENDUM 1:", "ADDENDUM BY DR WHO:", "ADDENDUM #2:", "Addendum (1/2/2020):", "*** Addendum ***",
-        "ADDENDUM BEGINS\n", "Addendum by Dr. Who, 1/2/2020:",
+        "ADDENDUM BEGINS\n", "ADDENDUM #1 (1/2/2020 10:22):", "Addendum by Dr. Who, 1/2/2020:",
     ):  # fmt: skip
         amended = text.replace("ADDENDUM:", header)
         assert report_text(amended).used == ("findings", "impression", "addendum")

@@ -124,6 +124,8 @@ WORDS = {
     "F/u effusion.": {"effusion": "present"},
     "PA/lateral chest: pneumonia.": {"pneumonia": "present"},
     "Left effusion/atelectasis.": {"atelectasis": "uncertain"},
+    "Hilar/mediastinal lymphadenopathy.": {"lymphadenopathy": "present"},
+    "LINES/TUBES: ETT 4 cm above carina.": {"support_devices": "present", "endotracheal_tube": "present"},
     "No pleural or pericardial effusion.": {"effusion": "absent", "pericardial_effusion": "absent"},
     "Pericardial and pleural effusions.": {"effusion": "present", "pericardial_effusion": "present"},
     "Hazy left base, likely a combination of effusion and collapse.": {
