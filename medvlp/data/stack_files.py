@@ -63,27 +63,12 @@ class FileStack(LazyStack):
         )
 
 
-def write_stack_file(
-    path: Path,
-    *,
-    position: Tensor,
-    features: Tensor | None = None,
-    pixels: Tensor | None = None,
-    meta: Mapping[str, str] | None = None,
-) -> None:
-    """Write a stack file whole.
-
-    Args:
-        pixels: (S, C, H, W) in [0, 1].
-    """
+def write_stack_file(path: Path, *, position: Tensor, features: Tensor, meta: Mapping[str, str] | None = None) -> None:
+    """Write a stack file of features whole."""
     from safetensors.torch import save_file
 
-    name, values = ("features", features) if features is not None else ("pixels", pixels)
-    both = features is not None and pixels is not None
-    if values is None or both or values.dim() != (2 if name == "features" else 4) or position.shape != (len(values), 3):
-        raise DataError(
-            f"{path} cannot be written: a stack file holds features (S, D) or pixels (S, C, H, W), and position (S, 3)."
-        )
+    if features.dim() != 2 or position.shape != (len(features), 3):
+        raise DataError(f"{path} cannot be written: it would hold features (S, D), and position (S, 3) of as many.")
     with written_whole(path) as temporary:
-        tensors = {name: values.contiguous(), "position": position.float().contiguous()}
+        tensors = {"features": features.contiguous(), "position": position.float().contiguous()}
         save_file(tensors, temporary, metadata=dict(meta or {}))
