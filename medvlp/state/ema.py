@@ -45,7 +45,7 @@ class Ema(ModelTeacher):
         Tarvainen and Valpola 2017 (mean teacher); Caron et al. 2021 (DINO, algorithm 1: ramp and centre).
 
     Example:
-        >>> round(Ema(horizon=1000.0).decay(693.147), 4)
+        >>> Ema(horizon=1000.0).distance(500, 0)  # d = exp(-0.5)
         0.5
     """
 
@@ -69,12 +69,8 @@ class Ema(ModelTeacher):
         """The teacher's rows that have a centre."""
         return self._centres.needs()
 
-    def decay(self, samples: float, *, after: int = 0) -> float:
-        """Return d for a step of that many samples, taken after so many of the run."""
-        return math.exp(-self._distance(samples, after))
-
-    def _distance(self, samples: float, after: int) -> float:
-        """Return the integral of 1 / horizon over a step."""
+    def distance(self, samples: float, after: int) -> float:
+        """Return the integral of 1 / horizon, which is -log d, over a step of so many samples after so many."""
         if not isinstance(self.horizon, Ramp):
             return samples / self.horizon
         rate = self.horizon.model_copy(update={"start": 1 / self.horizon.start, "end": 1 / self.horizon.end})
@@ -119,7 +115,7 @@ class Ema(ModelTeacher):
         """
         samples = samples_seen - self._samples_seen
         # 1 - d without the cancellation that a long horizon would bring.
-        move_tensors(self.model, model, -math.expm1(-self._distance(samples, self._samples_seen)))
+        move_tensors(self.model, model, -math.expm1(-self.distance(samples, self._samples_seen)))
         self._samples_seen = samples_seen
         self._centres.after_step(samples)
 

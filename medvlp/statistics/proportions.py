@@ -83,12 +83,6 @@ class Share:
             return Interval(None, None, 0, 0)
         return wilson(self.value * self.effective, self.effective, level=level)
 
-    def clopper_pearson(self, *, level: float = 0.95) -> Interval:
-        """Return the Clopper-Pearson interval with the effective number; without limits where there are no rows."""
-        if self.value is None:
-            return Interval(None, None, 0, 0)
-        return clopper_pearson(self.value * self.effective, self.effective, level=level)
-
 
 def share_of(success: ArrayLike, patient: ArrayLike, *, level: float = 0.95) -> Share:
     """Return a share over rows of patients.

@@ -23,7 +23,7 @@ from medvlp.statistics.confusion import Confusion
 from medvlp.statistics.delong import compare_areas, delong, delong_interval
 from medvlp.statistics.influence import acceleration, by_patient, influence_rows
 from medvlp.statistics.intervals import bca_interval, logit_interval
-from medvlp.statistics.proportions import share_of
+from medvlp.statistics.proportions import clopper_pearson, share_of
 from medvlp.statistics.ranked import rank_rows
 
 SHIFT, OWN, PATIENTS = 1.2, 0.6, 160
@@ -149,7 +149,9 @@ def coverage(positives: tuple[int, int], *, simulations: int, resamples: int, se
         for metric, rows in (("sensitivity", label), ("specificity", ~label)):
             share = share_of((score[rows] >= cut) == label[rows], patient[rows])
             found[metric, "wilson, clustered"] = share.wilson()
-            found[metric, "clopper_pearson, clustered"] = share.clopper_pearson()
+            if share.value is not None:
+                exact = clopper_pearson(share.value * share.effective, share.effective)
+                found[metric, "clopper_pearson, clustered"] = exact
         for (metric, form), interval in found.items():
             name = f"{metric}: {form}"
             if interval.low is not None:
