@@ -44,6 +44,24 @@ def test_the_page_says_what_the_reader_says(page, film_open, sure):
         assert len([name for name in heard if name.startswith(said)]) == 1
 
 
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (780, 600), (900, 700), (1400, 900)])
+def test_the_research_banner_is_whole_beside_the_model_at_every_width(page, width, height):
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": height})
+    across, down = page.locator("#banner").evaluate(
+        """(banner) => {
+          const words = document.createRange(), head = document.querySelector(".top").getBoundingClientRect();
+          words.selectNodeContents(banner);
+          const lines = [...words.getClientRects()], box = banner.getBoundingClientRect();
+          const within = ({ left, right }) => left >= box.left - 1 && right <= Math.min(box.right, innerWidth) + 1;
+          return [lines.every(within), lines.every(({ top, bottom }) => top >= head.top && bottom <= head.bottom)];
+        }"""
+    )
+    page.set_viewport_size(before)
+    assert across
+    assert down
+
+
 def test_on_paper_an_absent_finding_says_so_whichever_page_it_comes_to(page, film_open):
     row = page.locator(".finding").first
     row.evaluate("(row) => { row.className = 'finding absent'; }")
