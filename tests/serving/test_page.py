@@ -163,6 +163,13 @@ def test_left_of_a_film_is_at_the_right_hand(page, tmp_path, orientation):
     ]
 
 
+def test_a_picture_without_a_display_of_its_own_is_shown_as_stored_and_says_so(page, tmp_path):
+    Image.fromarray(np.arange(30000, dtype=np.uint16).reshape(200, 150)).save(tmp_path / "a.png")
+    for path, said in ((tmp_path / "a.png", "as stored"), (film(tmp_path / "a"), "file's own display")):
+        drop(page, path)
+        expect(page.locator(".corner.tr")).to_have_text(said)
+
+
 def test_a_film_whose_file_tells_no_sides_has_no_letters_and_says_so(page, tmp_path):
     drop(page, film(tmp_path / "a", PatientOrientation=""))
     expect(page.locator(".corner.tl")).to_have_text("CR PA\nsides unknown")

@@ -158,7 +158,7 @@ def test_verdicts_on_a_report_come_with_how_good_they_were_found_to_be(page, fil
     said = page.locator("#report .body").inner_text()
     evidence = sure.model.bundle.sentences["evidence"]
     told = {
-        "Measured on patients not trained on: like true and false sentences told apart, AUROC": "sentence_alike",
+        "on synthetic patients not trained on: like true and false sentences told apart, AUROC": "sentence_alike",
         "; true sentences told from false copies, AUROC": "sentence_calibrated",
         "; false sentences called supported": "false_supported",
         "; true sentences called contradicted": "true_contradicted",

@@ -157,7 +157,7 @@ async function refresh(pane, first = false, again = true) {
   } else {
     const paint = series.frames[pane.index];
     const plane = { ...shared, rows: series.rows, columns: series.columns, values: null, spacing: paint.spacing, paint, edges: paint.edges, count: series.count,
-      index: pane.index, own: paint.windows.length || series.facts.modality ? "file's own display" : "as stored" };
+      index: pane.index, own: series.facts.format ? "as stored" : "file's own display" };
     if (first) pane.show({ ...plane, loading: "loading ..." }); // till then black is no picture
     const came = await Promise.all([frameOf(study, pane.number, pane.index), coloursOf(study, pane.number, pane.index)])
       .then(([values, colours]) => ({ values, colours }), (error) => ({ loading: error.message }));

@@ -290,15 +290,16 @@ export class Says {
   }
 
   report(text) {
-    return this.#tell("report", "reading ...", (told) => [...told.sentences.map((each) => this.#sentence(each)), this.#measured({ ...told.evidence?.auroc, ...told.evidence?.errors })],
+    return this.#tell("report", "reading ...", (told) => [...told.sentences.map((each) => this.#sentence(each)), this.#measured(told.evidence)],
       "check_report", text);
   }
 
   /** How good such checks were found to be. */
-  #measured(rows) {
+  #measured(evidence) {
+    const rows = { ...evidence?.auroc, ...evidence?.errors }, who = evidence?.data?.synthetic ? "synthetic patients" : "patients";
     const listed = [["sentence_alike", "like true and false sentences told apart, AUROC"], ["sentence_calibrated", "true sentences told from false copies, AUROC"], ["false_supported", "false sentences called supported"], ["true_contradicted", "true sentences called contradicted"]]
       .filter(([name]) => typeof rows[name]?.value === "number").map(([name, title]) => `${title} ${number(rows[name].value)} (${number(rows[name].low)} to ${number(rows[name].high)}, n ${rows[name].n})`);
-    return listed.length ? h("p", { className: "fine" }, `Measured on patients not trained on: ${listed.join("; ")}.`) : null;
+    return listed.length ? h("p", { className: "fine" }, `Measured on ${who} not trained on: ${listed.join("; ")}.`) : null;
   }
 
   /** One sentence of a report; where its finding has a map, the map is one click away. */
