@@ -135,7 +135,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
         (
-            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|{_LIKE}))+ {_SIDE} "
+            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} "
             rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
             rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )",
             _named_behind,
@@ -156,8 +156,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             _lost,
         ),
         (
-            rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE}) (one)(?! [cm]m\b)(?!\S)|{_JOINT}(that|those)(?= {_ON})"
-            rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
+            rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE})(?: \w+(?:al|or|ed))? (one)(?! [cm]m\b)(?!\S)"
+            rf"|{_JOINT}(that|those)(?= {_ON})|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
             r"|(?<![^ ])(?:other than|except|exception of|(?:apart|aside) from)"
             rf"(?: (?:for|a|amount|possible|{_GRADE}))* ()(?={_ON})",
             _stood_for,
@@ -168,8 +168,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             _none,
         ),
         (
-            rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:{_SEEN}))(?!\S)|(?:"
-            rf"{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+            rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:excluded|{_SEEN}))(?!\S)"
+            rf"|(?:{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
             rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
             _more,
         ),
@@ -186,7 +186,7 @@ def _is_left_out(gap: _Gap, subject: Found[Term]) -> bool:
         return False
     said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause
     one = len(other) == 1 and (len(said) == 1 or _are_both(words, subject, joint))
-    return (one and said != other) or words[gap.at] == "cannot"
+    return (one and said != other) or not {"cannot", "excluded"}.isdisjoint(words[gap.at : gap.at + 2])
 
 
 def _are_both(words: list[str], subject: Found[Term], joint: int) -> bool:

@@ -195,6 +195,7 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, said: 
         ("Moderate right-sided effusion, small left sided.", "mild", "moderate"),
         ("The effusion is moderate on the right and small on the left.", "mild", "moderate"),
         ("A large right and a small left effusion.", "mild", "severe"),
+        ("Small right and moderate to large left effusions.", "severe", "mild"),
     ],
 )
 def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> None:
@@ -234,9 +235,13 @@ def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> No
             "A fracture is not identified, but cannot be excluded.",
             [("fracture", "absent", ""), ("fracture", "uncertain", "")],
         ),
-        (
-            "No effusion, though a small one could be missed.",
-            [("effusion", "absent", ""), ("effusion", "uncertain", "")],
+        *(
+            (sentence, [("effusion", "absent", ""), ("effusion", "uncertain", "")])
+            for sentence in (
+                "No effusion, though a small one could be missed.",
+                "No effusion, although a small loculated one may be missed.",
+                "Effusion is unlikely but not excluded.",
+            )
         ),
         (
             "Effusions have resolved on the left and improved on the right.",

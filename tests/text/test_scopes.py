@@ -92,6 +92,8 @@ STATEMENTS = {
     "Pneumothorax? Yes, small on the left.": {"pneumothorax": "present"},
     "Differential diagnosis: pneumonia, edema.": {"pneumonia": "uncertain", "edema": "uncertain"},
     "Low probability of pneumonia.": {"pneumonia": "uncertain"},
+    "Neither the effusion nor the atelectasis has changed.": {"effusion": "present", "atelectasis": "present"},
+    "Neither effusion has resolved.": {"effusion": "present"},
     "Left nodule, with atelectasis, pneumonia or both.": {
         "nodule": "present",
         "atelectasis": "uncertain",
