@@ -93,21 +93,11 @@ def predict_files(
         rows += files_of(model, [path]) if isinstance(path, Path) else [path]
     kinds = [row.kind if isinstance(row, Prepared) else model.kind_of(row.source) for row in rows]
     kinds = kinds or [model.model.vision_kind]
-    done = count(1)
-    asked = [
-        _asked(
-            single,
-            {number: rows[number] for number in own if number < len(rows)},
-            recipe=recipe,
-            question=question,
-            decoding=decoding,
-            maps=maps,
-            out=out,
-            workers=workers,
-            tick=lambda: notify(progress, next(done), len(rows)),
-        )
-        for single, own in _of_kinds(model, kinds, recipe, question, decoding, maps, out, table)
-    ]
+    wanted, done = _Wanted(recipe, question, decoding, maps, out, table), count(1)
+    asked = []
+    for single, own in _of_kinds(model, kinds, wanted):
+        these = {number: rows[number] for number in own if number < len(rows)}
+        asked.append(_asked(single, these, wanted, workers, lambda: notify(progress, next(done), len(rows))))
     failed = {number: error for each in asked for number, error in each.failed.items()}
     results = {number: result for each in asked for number, result in each.results.items()}
     if failed and not results:
@@ -138,6 +128,18 @@ def files_of(model: VisionLanguageModel, paths: Sequence[Path], *, root: Path | 
 
 
 @dataclass(frozen=True)
+class _Wanted:
+    """What is asked of files, and where what is drawn of the answers goes; as for `predict_files`."""
+
+    recipe: str | None
+    question: str
+    decoding: Decoding | None
+    maps: Path | None
+    out: Path | None
+    table: Path | None
+
+
+@dataclass(frozen=True)
 class _Answered:
     """What a model says of files of one kind, and why others cannot be read; by their number."""
 
@@ -157,29 +159,23 @@ class _Read:
 
 
 def _of_kinds(
-    model: VisionLanguageModel,
-    kinds: Sequence[str],
-    recipe: str | None,
-    question: str | None,
-    decoding: Decoding | None,
-    maps: Path | None,
-    out: Path | None,
-    table: Path | None,
+    model: VisionLanguageModel, kinds: Sequence[str], wanted: _Wanted
 ) -> list[tuple[VisionLanguageModel, list[int]]]:
     """Return the model as one of each kind that occurs; refuse what no answer of theirs would read or write."""
     found, answers = list(model.by_kind(kinds)), dict[str, Answer]()
     for single, _ in found:
-        chosen = _chosen(single, recipe, question)
-        if maps is not None:
-            refuse_maps(single, chosen, maps)
+        chosen = _chosen(single, wanted.recipe, wanted.question)
+        if wanted.maps is not None:
+            refuse_maps(single, chosen, wanted.maps)
         answers |= chosen
-    if question and not any(each.asks == "question" for each in answers.values()):
+    if wanted.question and not any(each.asks == "question" for each in answers.values()):
         raise UserError(f"Nothing that is asked here takes a question ({', '.join(answers)}): leave --question out.")
-    if decoding is not None and not any("text" in each.gives for each in answers.values()):
+    if wanted.decoding is not None and not any("text" in each.gives for each in answers.values()):
         raise UserError(f"Nothing that is asked here writes words ({', '.join(answers)}): leave --decoding out.")
-    if out is not None and not any("masks" in each.gives for each in answers.values()):
-        idle = f"{', '.join(answers)} draws no masks, so nothing would be written to {out}"
+    if wanted.out is not None and not any("masks" in each.gives for each in answers.values()):
+        idle = f"{', '.join(answers)} draws no masks, so nothing would be written to {wanted.out}"
         raise UserError(f"{idle}: leave --out out, or end it in .csv for a table of the scores.")
+    table = wanted.table
     if table is not None and not any("scores" in each.gives for each in answers.values()):
         raise UserError(f"{', '.join(answers)} gives no scores, so {table} would be empty: leave --out {table} out.")
     return found
@@ -194,20 +190,17 @@ def _unreadable(row: PictureFile | Prepared, error: DataError) -> dict[str, str]
 def _asked(
     model: VisionLanguageModel,
     rows: Mapping[int, PictureFile | Prepared],
-    *,
-    recipe: str | None,
-    question: str | None,
-    decoding: Decoding | None,
-    maps: Path | None,
-    out: Path | None,
+    wanted: _Wanted,
     workers: int,
     tick: Callable[[], None],
 ) -> _Answered:
-    answers = _chosen(model, recipe, question)
-    asks = {key: Ask(questions=(question,) if question else (), decoding=decoding) for key in answers}
+    answers, maps, out = _chosen(model, wanted.recipe, wanted.question), wanted.maps, wanted.out
+    ask = Ask(questions=(wanted.question,) if wanted.question else (), decoding=wanted.decoding)
     files: list[_Read] = []
     failed: dict[int, DataError] = {}
-    said = _said(model, answers, asks, _samples(model, rows, files, failed, workers, tick), files)
+    said = _said(
+        model, answers, dict.fromkeys(answers, ask), _samples(model, rows, files, failed, workers, tick), files
+    )
     scoring = [key for key, each in said.items() if each.scores is not None]
     asked = [key for key, answer in answers.items() if answer.asks == "question"]
     order = dict.fromkeys([*asked, *said])  # what was asked stands first
