@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -62,6 +63,18 @@ class Table:
             return [float(cell) for cell in cells]
         except ValueError:
             raise self.fault(row, f"the box {', '.join(cells)} is no numbers: take it as it was published.") from None
+
+    def numbers(self, name: str, what: str) -> list[float | None]:
+        """Values of one column as numbers, None where blank; a `DataError` names the line and `what` it should be."""
+        found: list[float | None] = []
+        for row, cell in enumerate(self.column(name)):
+            try:
+                number = float(cell or "nan")
+            except ValueError:
+                words = f"{what} must be a number ({name} is {cell!r}): leave unknown ones blank."
+                raise self.fault(row, words) from None
+            found.append(None if math.isnan(number) else number)
+        return found
 
     def check_word(self, row: int, word: str, known: Collection[str], *, what: str = "finding") -> None:
         """Refuse a word of a row that is none of the data set's."""

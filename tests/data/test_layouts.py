@@ -113,6 +113,25 @@ def test_images_join_their_reports_and_what_does_not_join_is_listed(hospital: Pa
     assert manifest.meta["skipped"] == {"not_dicom": ["d/4/notes.txt", "reports.csv"], "other_modality": ["d/4/CT.dcm"]}
 
 
+def test_labels_of_the_report_table_stand_at_the_images_of_their_study(hospital: Path, tmp_path: Path) -> None:
+    lines = (hospital / "reports.csv").read_text().splitlines()
+    text = "\n".join(lines).replace("Report", "Report,Erguss", 1)
+    marks = {'break."': "1", "Addendum.": "", "Second.": "-1", "No image.": "0", "twice.": "0"}
+    for end, mark in marks.items():
+        text = text.replace(end, f"{end},{mark}")
+    (hospital / "reports.csv").write_text(text)
+    options = {"columns": {"label.effusion": "Erguss"}, "key_file": tmp_path / "key"}
+    manifest = index_cohort("hospital", hospital, options)
+    told = dict(zip(manifest.column("image"), manifest.column("label.effusion"), strict=True))
+    assert told == {"d/1/LAT.dcm": 1, "d/1/PA.dcm": 1, "d/2/PA": -1}  # the addendum says nothing of it
+    (hospital / "reports.csv").write_text(text.replace("Addendum.,", "Addendum.,0"))
+    with pytest.raises(DataError, match=r"line 4: label\.effusion is another in a row of the same study: keep one"):
+        index_cohort("hospital", hospital, options)
+    (hospital / "reports.csv").write_text(text.replace("Addendum.,", "Addendum.,nein"))
+    with pytest.raises(DataError, match=r"line 4: label\.effusion must be a number \(Erguss is 'nein'\)"):
+        index_cohort("hospital", hospital, options)
+
+
 def test_whoever_opens_a_folder_unindexed_is_told_what_joined_nothing(
     hospital: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,7 +51,8 @@ def index(
         root: folder of all.
         images: folder of the DICOM tree, below root.
         reports: report table, below root.
-        columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ.
+        columns: names in the table of AccessionNumber, StudyInstanceUID, PatientID and Report, where they differ; with
+            ``label.NAME`` also of findings: 1 present, 0 absent, -1 uncertain, blank unknown.
         join: which number joins; ``auto`` takes the accession number where both sides have it, else the study UID. Of
             rows of one accession number those of another study UID go where any image has a UID of the table.
         modalities: wanted values of Modality; ``("CT",)`` for volumes.
@@ -61,7 +62,8 @@ def index(
         workers: processes for reading headers.
 
     Raises:
-        DataError: if the table or a column is missing, there is no wanted image, or nothing joins.
+        DataError: if the table or a column is missing, a label is no number or two rows of a study give it in two
+            ways, there is no wanted image, or nothing joins.
     """
     table = read_table(root / reports, encoding=encoding)
     book = _Reports(table, columns or {}, join)
@@ -76,7 +78,7 @@ def index(
         if text is None:
             bare.append(header)
         if text is not None or keep_unjoined:
-            rows.append(_row(header, text, key))
+            rows.append(_row(header, text, key) | (book.labels_of(header) if text is not None else {}))
             dates.append((header.get("StudyDate"), header.get("StudyTime")))
     unused = [place for place, text in enumerate(book.texts) if text and place not in book.used]  # joined no image
     if keep_unjoined:
@@ -136,10 +138,12 @@ class _Reports:
 
     def __init__(self, table: Table, columns: Mapping[str, str], join: str) -> None:
         known = ("AccessionNumber", "StudyInstanceUID", "PatientID", "Report")
-        unknown = sorted(set(columns) - set(known))
+        labels = {name: column for name, column in columns.items() if name.startswith("label.")}
+        unknown = sorted(set(columns) - set(known) - set(labels))
         if unknown:
             raise DataError(
-                f"The report table is described by {', '.join(known)}, not {unknown[0]!r}: change `columns`."
+                f"The report table is described by {', '.join(known)} and label.NAME, not {unknown[0]!r}: "
+                "change `columns`."
             )
         named = {keyword: columns.get(keyword, keyword) for keyword in known}
         self.texts = table.column(named["Report"], mending="; give yours, columns={Report: COLUMN}")
@@ -151,6 +155,8 @@ class _Reports:
         asked = "PatientID" in columns
         patients = table.column(named["PatientID"]) if asked or named["PatientID"] in table.names else []
         self.patients = patients or [""] * len(self.texts)
+        self._table = table
+        self._labels = {name: table.numbers(column, name) for name, column in labels.items()}
         self.keys = " or ".join(there)
         self._numbers = {keyword: table.column(named[keyword]) for keyword in there}
         self._by = {
@@ -170,6 +176,20 @@ class _Reports:
 
     def text_of(self, header: Header) -> str | None:
         """The report of an image's study: rows of the same number are joined in their order (addenda)."""
+        rows = self._rows_of(header)
+        return "\n".join(dict.fromkeys(self.texts[place] for place in rows)) or None
+
+    def labels_of(self, header: Header) -> dict[str, object]:
+        """The labels of an image's study, which its rows give in one way."""
+        rows, found = self._rows_of(header), {}
+        for name, values in self._labels.items():
+            given = {values[place]: place for place in rows if values[place] is not None}
+            if len(given) > 1:
+                raise self._table.fault(max(given.values()), f"{name} is another in a row of the same study: keep one.")
+            found[name] = next(iter(given), None)
+        return found
+
+    def _rows_of(self, header: Header) -> list[int]:
         for keyword, places in self._by.items():
             found = places.get(header.get(keyword), [])
             # Accession numbers are given anew by each system: a number alone does not make it the same patient. With it
@@ -188,8 +208,8 @@ class _Reports:
                 self.several += len(texts) > 1 and not self.used.issuperset(mine)
                 self.used.update(mine)
                 self._owners.setdefault(mine[0], set()).add((header.patient, own))
-                return "\n".join(texts)
-        return None
+                return mine
+        return []
 
     def shared(self, part: int) -> list[int]:
         """Rows whose text stands at images of several patients (0) or studies (1): the table does not say of which."""
