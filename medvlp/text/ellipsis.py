@@ -168,8 +168,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             _none,
         ),
         (
-            rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be|not (?:excluded|{_SEEN}))(?!\S)"
-            rf"|(?:{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+            rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be"
+            rf"|not (?:excluded|{_SEEN}))(?!\S)|(?:{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
             rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
             _more,
         ),
