@@ -170,7 +170,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
         (
             rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be"
             rf"|not (?:excluded|{_SEEN}))(?!\S)|(?:{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))"
-            rf"|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
+            rf"|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
+            rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
             _more,
         ),
     )
