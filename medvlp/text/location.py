@@ -206,6 +206,9 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
     belongs = after and (develops or _modifies(words, at, first) or _is_subject(words, at, first))
     if before and fact.kind in _WHERE and _is_of_event(words, terms[before[-1]].last + 1, at):
         return after[:1] if belongs else []
+    heads = fact.kind == "side" and not before and words[at + 1 : at + 2] == [","] and _behind_preposition(words, at)
+    if heads and SIDES.keys().isdisjoint(words[at + 1 : end]):
+        return after  # "on the right, effusion and atelectasis"
     if belongs and not (before and _behind_preposition(words, at)):
         return after[:1]
     if after and fact.kind in _WHERE and _opens_clause(words, at):

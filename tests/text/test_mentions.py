@@ -99,6 +99,11 @@ def test_places_are_those_of_the_patient_as_said(sentence: str, side: str, anato
             "On the right there is an effusion, on the left a pneumothorax.",
             {"effusion": "right", "pneumothorax": "left"},
         ),
+        (
+            "On the right, effusion and atelectasis; on the left, a nodule.",
+            {"effusion": "right", "atelectasis": "right", "nodule": "left"},
+        ),
+        ("On the left, no effusion or edema.", {"effusion": "left", "edema": "left"}),
         ("Right mastectomy with left effusion.", {"effusion": "left"}),
         ("Right mastectomy, left effusion.", {"effusion": "left"}),  # what no lexicon has is on its own side
         ("Right shoulder arthroplasty and small left effusion.", {"effusion": "left"}),
