@@ -151,6 +151,20 @@ def test_a_sentence_is_put_against_its_denial(page, film_open):
     assert "no left pleural effusion" in said.lower()
 
 
+def test_a_word_without_an_end_makes_the_panel_no_wider(page, film_open):
+    word, says = "W" * 300, page.locator("#says")
+    page.locator("#sentence").fill(f"Left pleural effusion {word}")
+    page.locator("#ask button").click()
+    page.locator("#ask .answer").wait_for()
+    page.locator("#text").fill(word)
+    page.locator("#report button[type=submit]").click()
+    page.locator("#report .sentence").wait_for()
+    wide = says.evaluate("(panel) => [panel.scrollWidth, panel.clientWidth]")
+    for field in ("#sentence", "#text"):  # the page is other tests' too
+        page.locator(field).fill("")
+    assert wide[0] == wide[1]
+
+
 def test_verdicts_on_a_report_come_with_how_good_they_were_found_to_be(page, film_open, sure):
     page.locator("#text").fill("No pneumothorax is seen.")
     page.locator("#report button[type=submit]").click()
