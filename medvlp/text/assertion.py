@@ -1,9 +1,8 @@
 """Is it there? Which words of a sentence deny, doubt or date a finding.
 
 The words are in ``_lexicon/cues.yaml``. Forward cues ("no", "possible") govern what follows, backward cues ("is not
-seen") what stands before them, from "no" to the end of its list and from "is not seen" back to its
-subject. The idea is that of NegEx (Chapman et al., J Biomed Inform 2001) and ConText (Harkema et al., J Biomed Inform
-2009); the phrases and the rules of scope are our own.
+seen") what stands before them; how far, `medvlp.text.scope` says. The idea is that of NegEx (Chapman et al., J
+Biomed Inform 2001) and ConText (Harkema et al., J Biomed Inform 2009); the phrases and the rules of scope are our own.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from medvlp.text.location import SIDES, is_device
+from medvlp.text.location import is_device
 from medvlp.text.ontology import Term, lines, load, word_class
 from medvlp.text.phrases import Found, Phrases, Token
+from medvlp.text.scope import backward_start, denies_another, forward_end
 
 Presence = Literal["present", "absent", "uncertain", "historical", "conditional"]
 _STRONGEST_FIRST: tuple[Presence, ...] = ("conditional", "absent", "historical", "uncertain")
@@ -112,7 +112,7 @@ def _reached(
 ) -> list[int]:
     """Return the terms that a cue governs."""
     if cue.reach == "backward":
-        start = _backward_start(words, _behind_subject(words, found, terms), said, stops)
+        start = backward_start(words, _behind_subject(words, found, terms), said, stops)
         reached = [index for index, term in enumerate(terms) if start < term.first < found.first]
         if said in word_class("nearest"):
             return reached[-1:]
@@ -130,12 +130,12 @@ def _reached(
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it
         return []
-    end = min(_forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
+    end = min(forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
     reached = [
         index
         for index, term in enumerate(terms)
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
-        or (found.last < term.last < end and not _denies_another(words, found.last, term.first, said))
+        or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
     if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
         return [index for index in reached if terms[index].first == found.last + 1]
@@ -274,126 +274,3 @@ def _alternatives(
 
 def _parted(between: list[str]) -> bool:
     return not word_class("verbs").union((",", ";", ":", "and", "with", "no")).isdisjoint(between)
-
-
-_STATED = re.compile(  # behind "no effusion,": "right pacemaker", "line in place", "4 mm nodule", "aorta enlarged"
-    r"(\S+ )?(left|right|bilateral|bibasilar|bibasal|biapical) |.*\b(tip|place|situ|position)\b"
-    r"|.+ (in|on|at) (the )?(left|right|lung base|base)\b"
-    r"|(?!.*(than|over|>)).*\d [cm]m\b"
-    r"|.*\b(enlarged|widened|elevated|flattened|blunted|dilated|tortuous|prominent|hyperinflated|collapsed)( \.)?$"
-)
-_LONG_ITEM = 5  # words; a longer one between commas is a clause and no item of a list
-_NEAR = 6  # words in front of a finding that can be its article
-
-
-def _forward_end(words: list[str], start: int, kind: str, said: str, stops: set[int]) -> int:
-    """Return the place behind the last word that a forward cue governs; a condition minds no commas."""
-    lists_on = word_class("differential").intersection(said.split())  # "the differential includes A, B and C"
-    asked = kind == "conditional" and said.endswith((" for", "out", "r / o", "exclude"))
-    for place in range(start, len(words)):
-        word, first = words[place], place == start
-        if place in stops or (asked and word in word_class("shows")):  # "CT to rule out an embolus shows pneumonia"
-            return place
-        if first and word == "and" and "if any" in said:  # "small, if any, and the heart ..."
-            return place
-        if kind == "conditional" or (word in (",", "and") and (first or lists_on)):
-            continue
-        if not first and (
-            word in ("there", "without") or (word == "with" and words[place - 1] not in word_class("likened"))
-        ):
-            return place
-        stated = word in word_class("states") and words[place - 1] != "to" and said != "neither"
-        if kind == "absent" and place > start + 1 and stated:
-            return place
-        if word == "," and not _list_goes_on(words, place, stops, denied=kind == "absent"):
-            return place
-        if word == "and" and not _and_goes_on(words, place, stops):
-            return place
-    return len(words)
-
-
-def _backward_start(words: list[str], place: int, said: str, stops: set[int]) -> int:
-    """Return the place before the first word that a backward cue at `place` governs."""
-    verbs = word_class("verbs")
-    stated = word_class("starters") | word_class("predicates") | word_class("comparatives") | word_class("detected")
-    passed = word_class("auxiliaries") | {"a"} | ({"-", *SIDES} if said == "none" else set())  # "right - none"
-    place -= 1
-    while place >= 0 and words[place] in passed:
-        place -= 1
-        if words[place + 1] == ",":
-            place = _before_insertion(words, place)
-    joined = False
-    trailing = said.removesuffix(" ,").endswith(("if any", "if present", "if real"))  # "effusions are small, if any"
-    shared = trailing or (place >= 0 and words[place] == "and")  # "effusions were drained and are not seen"
-    while place >= 0:
-        word = words[place]
-        if place in stops or word in ("with", "without", "there") or (word in verbs and not shared):
-            return place
-        if word == ",":
-            item = _last_item(words[:place])
-            clause = len(item) > _LONG_ITEM or not verbs.union(("in", "at", "of")).isdisjoint(item)
-            if not joined or shared or clause:
-                return place
-        if word in ("and", "or", "nor"):
-            if not shared and (words[place - 1] in stated or not verbs.isdisjoint(_last_item(words[:place]))):
-                return place  # "effusion stable and pneumothorax resolved"
-            joined = True
-        place -= 1
-    return -1
-
-
-def _denies_another(words: list[str], behind: int, finding: int, said: str) -> bool:
-    """Return whether a bare "no" denies something of a finding and not the finding: "no kink in the chest tube"."""
-    if said not in word_class("bare_denials") or "xxxx" in words[behind:finding]:  # a word that was de-identified
-        return False
-    for place in range(finding - 1, max(behind + 1, finding - _NEAR), -1):
-        if words[place] in ("the", "this", "these", "known"):
-            return words[place - 1] in word_class("before_the") and place - 1 > behind + 1
-        if words[place] in word_class("verbs") or words[place] in (",", "or", "and"):
-            return False
-    return False
-
-
-def _before_insertion(words: list[str], place: int) -> int:
-    """Return the place before what stands between commas: "effusions, left more than right, are likely"."""
-    before = next((back for back in range(place, -1, -1) if words[back] == ","), -1)
-    inserted = words[before + 1 : place + 1]
-    return before - 1 if before > 0 and word_class("verbs").isdisjoint(inserted) and "than" in inserted else place
-
-
-def _segment(words: list[str], start: int, stops: set[int]) -> list[str]:
-    """Return the words up to the next comma or stop."""
-    end = next((place for place in range(start, len(words)) if words[place] == "," or place in stops), len(words))
-    return words[start:end]
-
-
-def _last_item(words: list[str]) -> list[str]:
-    """Return the words behind the last comma."""
-    return words[len(words) - words[::-1].index(",") :] if "," in words else words
-
-
-def _list_goes_on(words: list[str], comma: int, stops: set[int], *, denied: bool) -> bool:
-    """Return whether what follows a comma is one more item of the list before it."""
-    end = next((place for place in range(comma + 1, len(words)) if place in stops), len(words))
-    rest = words[comma + 1 : end]
-    verbs = word_class("verbs")
-    if any(joint in rest and verbs.isdisjoint(rest[: rest.index(joint)]) for joint in ("or", "nor")):
-        return True
-    segment = _segment(words, comma + 1, stops)
-    if segment and segment[0] == "and":
-        return _and_goes_on(words, comma + 1, stops)
-    clause = next((place for place in range(1, len(segment) - 1) if segment[place : place + 2] == ["and", "the"]), None)
-    segment = segment[:clause]  # "no effusion, edema and the heart is large"
-    verbs = verbs.union(word_class("predicates"))  # "no effusion, lungs clear"
-    stated = denied and _STATED.match(" ".join(segment))
-    return bool(segment) and segment[0] not in word_class("starters") and verbs.isdisjoint(segment) and not stated
-
-
-def _and_goes_on(words: list[str], place: int, stops: set[int]) -> bool:
-    """Return whether what follows "and" is denied (doubted ...) as well, or a clause of its own."""
-    segment = _segment(words, place + 1, stops)
-    if not segment or segment[0] in word_class("starters"):
-        return False
-    verbs = word_class("verbs") | word_class("predicates")
-    verb = next((index for index, word in enumerate(segment) if word in verbs), None)
-    return verb is None or not word_class("detected").isdisjoint(segment[verb + 1 : verb + 3])
