@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from medvlp.core.errors import UserError
 from medvlp.io.archive import is_archive, opened_member
 from medvlp.io.errors import UnreadableImage, refusing
-from medvlp.io.image import Image
+from medvlp.io.image import Account, Image
 from medvlp.io.presets import FileDisplay, Preset, preset_info
 from medvlp.io.sniff import open_regular, sniff
 
 if TYPE_CHECKING:
-    from medvlp.io.geometry import Hanging
+    from medvlp.io.dicom import Placed
 
 
 def read_image(
@@ -100,24 +100,24 @@ def holds(path: str | os.PathLike[str]) -> Literal["image", "volume"]:
         return "volume" if error.reason in ("volume", "several_images") else "image"
 
 
-def frame_hanging(
+def frames_placed(
     path: str | os.PathLike[str], *, preset: str = "dicom_voi_v1"
-) -> tuple[tuple[int, int], Hanging] | None:
-    """Return rows and columns of a DICOM file's frames as stored, and how `read_image` turns them, all of them alike.
+) -> tuple[tuple[int, int], Placed] | None:
+    """Return rows and columns of a DICOM file's frames as stored, and how `read_image` places the first of them.
 
     None of another format.
     """
+    from medvlp.io.dicom import groups_of, placed
     from medvlp.io.dicom_file import parse
     from medvlp.io.dicom_layout import check_layout
-    from medvlp.io.geometry import Hanging, hanging_of
 
     with open_regular(path) as stream, refusing(path):
         if is_archive(stream) or sniff(stream) != "dicom":
             return None
         parsed = parse(stream)
         layout, modality = check_layout(parsed, []), (parsed.header.text("Modality") or "").upper()
-        hanging = hanging_of(parsed.header, modality, []) if preset_info(preset).hang else Hanging()
-        return (layout.rows, layout.columns), hanging
+        groups = groups_of(parsed.header, 0, layout.frames, [])
+        return (layout.rows, layout.columns), placed(groups, modality, Account([], []), hang=preset_info(preset).hang)
 
 
 def _kind(stream: BinaryIO) -> str:

@@ -70,7 +70,7 @@ def resampled(pixels: np.ndarray, height: int, width: int, *, linear: bool = Tru
     return (resample_weights(columns, width, linear=linear) @ turned).T
 
 
-def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = (1.0, 1.0)) -> Resized:
+def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] | None = None) -> Resized:
     """Scale an image to fit a square, keeping its aspect, and centre it on black.
 
     When shrinking, each new pixel is the exact mean of the source area under it (so the mean is kept and nothing
@@ -81,7 +81,7 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
         pixels: ``(H, W)`` float32.
         size: side of the square, at least 1.
         spacing: (row, column) distance of pixel centres, of which only the ratio counts: pixels that are not square are
-            made so.
+            made so. None: they are square.
 
     Returns:
         float32 ``(size, size)`` and its ``Fit``.
@@ -96,9 +96,10 @@ def resize_pad(pixels: np.ndarray, size: int, *, spacing: tuple[float, float] = 
     if pixels.ndim != 2 or 0 in pixels.shape or size < 1:
         raise ValueError(f"resize_pad needs pixels (H, W) and size >= 1, not {pixels.shape} and {size}")
     rows, columns = pixels.shape
-    tall, wide = rows * spacing[0], columns * spacing[1]
+    pixel = 1.0 if spacing is None else spacing[0] / spacing[1]  # its height over its width
+    tall, wide = rows * pixel, columns
     per_length = size / max(tall, wide)
-    scale = per_length * (spacing[0] if tall >= wide else spacing[1])
+    scale = per_length * (pixel if tall >= wide else 1.0)
     height, width = min(size, whole(tall * per_length)), min(size, whole(wide * per_length))
     top, left = (size - height) // 2, (size - width) // 2
     view = np.zeros((size, size), np.float32)

@@ -108,6 +108,25 @@ def test_frames_of_a_cine_are_slices(tmp_path: Path) -> None:
     assert float(np.abs(stack.pixels[3, 0].numpy() - want).max()) <= 1 / 510 + 1e-7
 
 
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
+    """The same film with every two equal rows stored as one, twice as tall, is the same view (PS3.3 10.7.1.3)."""
+    film = np.random.default_rng(4).integers(0, 4096, (8, 16)).astype(np.uint16)
+    write, tags = dicom_writer(tmp_path), {0x00280030: ("DS", "0.4\\0.2")}
+    square = write(film.repeat(2, axis=0), {0x00280030: ("DS", "0.2\\0.2")})
+    tall = Read(size=8)(Sample("a", {"image": str(write(film, tags))}), torch.Generator())
+    assert torch.equal(
+        tall.fields["image"], Read(size=8)(Sample("a", {"image": str(square)}), torch.Generator()).fields["image"]
+    )
+    assert tall.records["image"].spacing == pytest.approx((0.4, 0.4))
+    assert tall.records["image"].box == (0, 0, 16, 8)
+    cine = write(np.stack([film, film[::-1]]), {**tags, 0x00280008: ("IS", 2)})
+    made = apply_views(Sample("a", {"stack": str(cine)}), [ReadStack(size=8)])
+    stack = chosen_of(made.fields["stack"])
+    assert stack is not None
+    assert torch.equal(stack.pixels[0], tall.fields["image"])
+    assert made.records["stack"].box == (0, 0, 16, 8)
+
+
 def test_boxes_and_masks_follow_the_frames_of_a_cine_and_the_pixels_of_a_stack_file(tmp_path: Path) -> None:
     frames = np.zeros((4, 12, 10), np.uint16)
     frames[1:3, 2:6, 4:10] = 4095

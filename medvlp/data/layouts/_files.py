@@ -20,7 +20,7 @@ from medvlp.core.registry import FromModel
 from medvlp.data.parallel import Progress, chunked, notify, run_chunks
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.raster import probe_raster
-from medvlp.io.read import frame_hanging
+from medvlp.io.read import frames_placed
 from medvlp.io.sniff import sniff
 
 Root = Annotated[Path, FromModel("root")]
@@ -140,7 +140,7 @@ def on_file(boxes: Sequence[Sequence[float]], path: Path | None, drawn: tuple[fl
 def size_of(path: Path) -> tuple[int, int] | None:
     """Return width and height in pixels; None where they cannot be told: whoever reads the picture quarantines it."""
     try:
-        if (found := frame_hanging(path)) is not None:
+        if (found := frames_placed(path)) is not None:
             (rows, columns), _ = found
             return columns, rows
         with open(path, "rb") as stream:

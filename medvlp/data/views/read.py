@@ -25,6 +25,8 @@ class Read:
     Instead of a path the field may hold what somebody has read himself: pixels, (H, W) in [0, 1], or an `Image`, which
     is its own source then; else that is the file, as it stores its pixels.
 
+    Pixels that the file says are not square are made so, but by a `fit` or `resample` of other projects, which are not.
+
     The pixels are rounded to `bits`, so that what is cached is exactly what is read: training from the cache, training
     without it and serving see the same numbers. At 8 bits the rounding moves a pixel by at most 1/510 of the display
     range, a quarter of what most displays resolve.
@@ -77,7 +79,7 @@ class Read:
         image = source if isinstance(source, Image) else read_image(source, preset=self.preset)
         spacing = None
         if (self.fit, self.resample, self.resize) == ("pad", "area", None):
-            resized = resize_pad(image.pixels, self.size)
+            resized = resize_pad(image.pixels, self.size, spacing=image.spacing)
             fit, shown = resized.fit, resized.pixels
             corners = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
             steps = (fit.source_height / fit.height, fit.source_width / fit.width)

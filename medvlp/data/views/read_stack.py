@@ -18,7 +18,7 @@ from medvlp.data.picture_files import stack_files
 from medvlp.data.quantise import Bits, quantise
 from medvlp.data.stacks import MadeStack
 from medvlp.data.views.read import check_read
-from medvlp.io.read import count_frames, frame_hanging, read_image
+from medvlp.io.read import count_frames, frames_placed, read_image
 from medvlp.io.resize import resize_pad
 
 
@@ -79,17 +79,19 @@ class ReadStack:
         def make(number: int) -> Tensor:
             path, frame = frames[number]
             image = read_image(path, preset=self.preset, frame=frame)
-            return quantise(torch.from_numpy(resize_pad(image.pixels, self.size).pixels)[None], self.bits)
+            shown = resize_pad(image.pixels, self.size, spacing=image.spacing).pixels
+            return quantise(torch.from_numpy(shown)[None], self.bits)
 
         place = torch.zeros(len(frames), 3)
         place[:, 2] = torch.arange(len(frames))
         stack = MadeStack(make, place, (1, self.size, self.size))
-        found = frame_hanging(paths[0], preset=self.preset) if len(paths) == 1 else None
+        found = frames_placed(paths[0], preset=self.preset) if len(paths) == 1 else None
         if found is None:  # pictures of a study differ in size: there is no one box that all were made of
             return Sample(sample.id, {**sample.fields, self.field: stack}, sample.records)
-        frame, hanging = found
+        frame, place_of_frame = found
+        hanging = place_of_frame.hanging
         hung = frame[::-1] if hanging.transpose else frame
-        fit = resize_pad(np.zeros(hung, np.float32), self.size).fit
+        fit = resize_pad(np.zeros(hung, np.float32), self.size, spacing=place_of_frame.spacing).fit
         box = (*fit.to_source(0, 0), *fit.to_source(self.size, self.size))
         record = ImageRecord(seed=0, box=box, source=(len(frames), *hung))
         if not hanging.identity:
