@@ -76,12 +76,13 @@ class Trained:
     complete: bool = False
 
 
-def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
+def train(config: RunConfig, *, stop_at: int | None = None, judged: Iterable[str] = ()) -> Trained:
     """Train, or go on training, and release the best model as ``run/bundle``; each automatic choice is logged.
 
     Args:
         config: the run.
         stop_at: samples seen at which to save and stop, as a signal would.
+        judged: splits that the model is judged on later: one that the data lacks is refused before anything is trained.
 
     Raises:
         UserError: for anything the user can mend, an interruption included; all that was complete is saved.
@@ -97,6 +98,8 @@ def train(config: RunConfig, *, stop_at: int | None = None) -> Trained:
         if (done := finished(config)) is not None:
             return Trained(run, run / "bundle", *done, complete=True)
         built = Built(config)
+        for split in judged:
+            built.manifest.split_of(split)
         lock = exclusive(run, what="training", otherwise="choose another run", lock=".training.lock")
         with lock if collectives.rank() == 0 else nullcontext():
             trainer = Trainer(built.setup)

@@ -227,6 +227,13 @@ def test_a_run_does_not_go_on_by_another_metric_than_its_best_was_chosen_by(tree
     assert train(config_of(tree)).outcome.samples_seen == 64
 
 
+def test_a_split_to_be_judged_that_the_data_lack_is_refused_before_training(tree: dict[str, Any]) -> None:
+    config = config_of(tree)
+    with pytest.raises(UserError, match=r"where split is 'tset': the column holds test, train, validate\."):
+        train(config, judged=["test", "tset"])
+    assert not (Path(config.run) / "checkpoints").exists()
+
+
 def test_two_trainings_do_not_write_one_run(tree: dict[str, Any]) -> None:
     run = Path(tree["run"])
     with (

@@ -181,7 +181,7 @@ def _in_process(run: Run, threads: int | None) -> None:
 def _train_and_evaluate(run: Run) -> None:
     """Do what is missing; what is written before the process is killed is found next time."""
     if run.training is not None and _read_state(run).get("trained") != run.identity:
-        train(run.training)
+        train(run.training, judged=run.evaluations)
         _write_state(run, {"trained": run.identity, "evaluated": {}})
     for split, evaluation in run.evaluations.items():
         made = _evaluated(run)

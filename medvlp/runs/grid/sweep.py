@@ -23,6 +23,7 @@ from medvlp.core.files import sha256_of
 from medvlp.core.provenance import hash_of
 from medvlp.core.registry import component
 from medvlp.core.resources import resource_folder
+from medvlp.data.manifest import Manifest
 from medvlp.evaluation.cells import Measure
 from medvlp.runs.build import build_banks
 from medvlp.runs.evaluate import EvaluationRun
@@ -252,6 +253,11 @@ def _fault_words(source: str, fault: str, names: Sequence[str], cells: int) -> s
 def _cell(
     name: str, labels: Mapping[str, str], tree: dict[str, Any], plain: RunConfig, config: SweepConfig, out: Path
 ) -> Cell:
+    data = plain.data
+    if data.manifest and data.split["name"] == "own" and data.part is None and Path(data.manifest).is_file():
+        manifest = Manifest.load(Path(data.manifest))
+        for split in config.splits if "split" in manifest else []:
+            manifest.split_of(split)
     identity = _identity(plain)
     readable = "+".join(re.sub(r"[^\w.@-]+", "_", label) for label in labels.values())[:_LONGEST]
     folder = out / "cells" / f"{readable}-{identity[:8]}"

@@ -14,6 +14,7 @@ import pytest
 from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.files import write_json, write_text
 from medvlp.core.provenance import hash_of
+from medvlp.data.manifest import Manifest
 from medvlp.evaluation.cells import Difference, Limits, Measure, Reading, RunState, Table, TableRow
 from medvlp.runs.grid import jobs
 from medvlp.runs.grid.jobs import _Pool, run_state
@@ -59,6 +60,17 @@ def test_a_cell_is_a_choice_on_every_axis_and_a_run_a_cell_with_a_seed(lay: Call
     assert last.run == str(plan.cells[-1].folder / "seed-3")
     assert plan.cells[-1].folder.name.startswith("0.01+smooth-")
     assert len({run.folder for run in plan.runs}) == len({run.identity for run in plan.runs}) == 8
+
+
+def test_a_split_that_the_manifest_does_not_name_is_told_before_anything_runs(
+    lay: Callable[..., Plan], tmp_path: Path
+) -> None:
+    columns = {"id": list("ab"), "text": ["x"] * 2, "split": ["train", "test"]}
+    Manifest.of(columns, root=tmp_path).save(tmp_path / "m.parquet")
+    data = {"data.manifest": str(tmp_path / "m.parquet"), "data.layout": None}
+    assert len(lay(overrides=data, report=[{"split": "test"}]).cells) == 4
+    with pytest.raises(ConfigError, match=r"every cell: .* where split is 'tset': the column holds test, train\."):
+        lay(overrides=data, report=[{}, {"split": "tset"}])
 
 
 def test_only_keeps_and_skip_leaves_out_pairs(lay: Callable[..., Plan]) -> None:
