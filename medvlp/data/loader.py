@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from medvlp.core.errors import ConfigError
 from medvlp.core.memory import keep_freed_memory
+from medvlp.core.processes import end_with_parent
 from medvlp.core.randomness import seed_of
 from medvlp.core.registry import build
 from medvlp.core.sample import REPLAY, Batch, Sample
@@ -259,6 +260,7 @@ def _begin_worker(blocks: SharedBlocks, worker: int) -> None:
     if start_method() == "fork":  # not on a Mac, which does not tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_parent_asks, daemon=True).start()
+    end_with_parent()  # behind the mask, which its thread has then; torch's worker waits until all that it sent is read
 
 
 def _end_when_parent_asks() -> None:

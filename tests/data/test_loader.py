@@ -176,6 +176,26 @@ def test_a_script_ends_with_its_own_exit_code_while_workers_are_making_batches()
     assert (ended.returncode, ended.stderr) == (2, "")
 
 
+KILLED = """
+import os, signal, time
+from pathlib import Path
+from medvlp.data.loader import Loader
+from medvlp.data.manifest import Manifest
+from medvlp.data.prepare import prepare
+pairs = Manifest.of({"id": ["a", "b"], "text": ["x" * 1_000_000, "y"]}, root=Path("."))  # more than a pipe holds
+batches = iter(Loader(prepare(pairs, []), [], batch=2, seed=0, workers=1))
+next(batches)
+time.sleep(1)  # the worker sends what nobody reads
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_ends_with_a_script_that_is_killed_while_it_sends() -> None:
+    """Else it would keep the lock of its run for ever; the output ends when no process is left that holds it."""
+    ended = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, timeout=100)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")
+
+
 def test_a_worker_that_is_killed_while_it_sends_is_told_as_torch_tells_of_others() -> None:
     def sent() -> Iterable[int]:
         yield 1

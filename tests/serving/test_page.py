@@ -277,6 +277,10 @@ def test_refusals_are_sentences(page, tmp_path):
         drop(page, tmp_path / name)
         assert page.locator("body[data-state=refused]").count() == 1
         assert re.fullmatch(r"This cannot be read: .+; .+\.", page.locator("#drop-say").inner_text())
+    drop(page, film(tmp_path / "film"))
+    page.locator(".pane[data-state=painted]").wait_for()
+    drop(page, tmp_path / "b.dcm")
+    assert page.locator("#drop-say").inner_text().endswith(". The study opened before still hangs.")
 
 
 def test_each_reason_why_files_are_left_out_is_told_with_their_number(page, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -42,6 +43,10 @@ def test_the_page_says_what_the_reader_says(page, film_open, sure):
         assert row["category"] in shown.get_attribute("class")
         said = f"{row['category']} {row['finding']}".replace("_", " ")  # "edema" alone would be heard as present
         assert len([name for name in heard if name.startswith(said)]) == 1
+    counts = Counter(row["category"] for row in told)
+    summary = page.locator("#findings-say[role=status]").text_content()
+    assert {int(words.split()[0]) for words in summary.split(", ")} == {*counts.values()}
+    assert sum(int(words.split()[0]) for words in summary.split(", ")) == len(told)
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (780, 600), (900, 700), (1400, 900)])

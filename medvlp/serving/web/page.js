@@ -42,10 +42,8 @@ async function open(what, loading, file = null) {
     document.body.dataset.state = "open";
   } catch (error) {
     if (turn !== room.turn) return;
-    say.className = "say bad";
-    say.textContent = error.message;
     if (room.study !== room.whole) takeBack();
-    document.body.dataset.state = "refused";
+    refuse(error.message);
   } finally {
     room.count(); // of the files kept: it may have been taken while this one was read
   }
@@ -86,14 +84,16 @@ function takeBack() {
   tell();
 }
 
+/** Say why nothing was opened, and that the study which hangs is not it. */
+function refuse(sentence) {
+  Object.assign($("drop-say"), { className: "say bad", textContent: room.whole ? `${sentence} The study opened before still hangs.` : sentence });
+  document.body.dataset.state = "refused";
+}
+
 function openList(list) {
   const files = [...list], size = files.reduce((sum, file) => sum + file.size, 0), large = size > room.told.upload;
   const wrong = !files.length ? "No file was in it." : room.told.closed || (large && `That is ${Math.round(size / 2 ** 20)} MB, more than ${room.told.upload / 2 ** 20} MB: send a part of it.`);
-  if (wrong) {
-    Object.assign($("drop-say"), { className: "say bad", textContent: wrong });
-    document.body.dataset.state = "refused";
-    return;
-  }
+  if (wrong) { refuse(wrong); return; }
   open(() => openFiles(files), `Reading ${files.length > 1 ? `${files.length} files` : "the file"}, ${Math.max(1, Math.round(size / 2 ** 20))} MB ...`, middleOf(files));
 }
 

@@ -88,12 +88,14 @@ export class Says {
     this.#off(false);
     for (const [id, what] of [["ask", "ask"], ["report", "check_report"], ["similar", "similar"]]) this.#cannot(id, model.cannot?.[what]);
     const say = $("findings-say");
-    say.textContent = "looking ...";
+    Object.assign(say, { className: "fine", textContent: "looking ..." });
     document.body.dataset.findings = "asked";
     try {
       const told = await this.#call("findings");
       if (turn !== this.turn) return;
-      say.textContent = "";
+      const counts = GROUPS.map(([category,, title]) => [told.findings.filter((each) => each.category === category).length, title.split(":")[0].toLowerCase()]);
+      // Heard alone: what is seen has these counts.
+      Object.assign(say, { className: "unseen", textContent: told.refused ? "" : counts.filter(([count]) => count).map((each) => each.join(" ")).join(", ") });
       this.#list(told);
       document.body.dataset.findings = told.refused ? "held" : "told";
       if (!told.refused) this.#weigh(turn);
