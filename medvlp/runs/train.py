@@ -309,11 +309,6 @@ class Built:
         """Return the hash, counts and quarantined records of the data."""
         manifest, meta = self.manifest, self.manifest.meta
         splits = [side for side in manifest.column("split").tolist() if side is not None]
-        quarantined = [
-            {"split": name, **dataclasses.asdict(record)}
-            for name, prepared in self.splits.items()
-            for record in prepared.quarantined
-        ]
         return {
             "manifest": manifest.hash,
             "split": split_hash(manifest),
@@ -325,7 +320,9 @@ class Built:
             "leaks": meta.get("leaks"),
             "synthetic": bool(meta.get("synthetic", False)),
             "opened": list(self.splits),  # of other parts no file was read, so none is known to be damaged
-            "quarantined": quarantined,
+            "quarantined": [
+                {"split": name, **dataclasses.asdict(each)} for name, p in self.splits.items() for each in p.quarantined
+            ],
         }
 
     def release(self, outcome: Outcome, trainer: Trainer) -> None:

@@ -59,10 +59,14 @@ def test_the_first_minute_of_the_guide_works_by_keyboard_alone(sure, browser):
                 break
         page.keyboard.press("e")
         expect(chosen.locator(".proof")).to_be_visible()
-        plain = painted(page)
         page.keyboard.press("o")
         expect(pane).to_have_attribute("data-map", "true")
-        assert (painted(page) != plain).any()
+        mapped = painted(page)
+        page.keyboard.press("o")  # off: the picture stays where it is
+        expect(pane).not_to_have_attribute("data-map", "true")
+        assert (painted(page) != mapped).any()
+        page.keyboard.press("o")
+        expect(pane).to_have_attribute("data-map", "true")
         page.keyboard.press("a")
         page.keyboard.type("Left pleural effusion.")
         page.keyboard.press("Enter")
