@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from medvlp.core.errors import DataError, UserError
 
@@ -330,7 +330,7 @@ def read_json(path: Path) -> dict[str, object]:
     return value
 
 
-def plain_yaml(path: Path, *, refused: type[UserError] = DataError, mend: str) -> Any:  # noqa: ANN401 (plain data)
+def plain_yaml(path: Path, *, refused: type[UserError] = DataError, mend: str) -> object:
     """Return what a YAML file of plain data holds; if it cannot be read, `refused` says why, and `mend` what to do."""
     import yaml
 

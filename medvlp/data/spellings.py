@@ -87,7 +87,7 @@ def _is_rounded(name: str) -> bool:
 def notes_of(manifest: Manifest) -> tuple[str, ...]:
     """Return `patient_notes` of a cohort (of keyed hashes the layout's, which saw names), and on one of many rows."""
     names = manifest.arrow("id.patient").drop_null().to_pylist() if "id.patient" in manifest else []
-    said = manifest.meta.get("notes")
+    said = manifest.meta.get("notes", manifest.meta.get("patient_notes"))  # as it was called before
     notes = tuple(map(str, said)) if isinstance(said, list) else patient_notes(names)
     most = max(Counter(names).values(), default=0)
     if most < 20 or 4 * most <= len(names):

@@ -34,6 +34,7 @@ class _Gap:
 
     group: int
     tokens: tuple[Token, ...]
+    found: list[Found[Term]]
     start: int
     at: int
     behind: int
@@ -43,7 +44,7 @@ class _Gap:
     def of(cls, match: re.Match[str], tokens: tuple[Token, ...]) -> _Gap:
         group = match.lastindex or 0
         start, at, end = (match.string.count(" ", 0, each) for each in (match.start(), match.start(group), match.end()))
-        return cls(group, tokens, start, at, at + len(match[group].split()), end)
+        return cls(group, tokens, terms().find(tokens), start, at, at + len(match[group].split()), end)
 
     @property
     def words(self) -> list[str]:
@@ -51,7 +52,7 @@ class _Gap:
 
     def subject(self) -> Found[Term] | None:
         """The last finding in front of the match."""
-        return next((term for term in reversed(terms().find(self.tokens)) if term.last < self.start), None)
+        return next((term for term in reversed(self.found) if term.last < self.start), None)
 
     def filled(self, subject: Found[Term] | None, lead: Iterable[Token] = ()) -> tuple[Token, ...]:
         """The sentence with a finding, if there is one, put in, and words in front of it."""
@@ -86,7 +87,7 @@ def _named_behind(gap: _Gap) -> tuple[Token, ...]:
     # No other place takes the side: "opacity in the right, not the left lung".
     own = gap.group == 1 or words[gap.start - 1 - (words[gap.start - 1] == "the")] not in word_class("prepositions")
     own &= words[end - 1] != "," or words[end] not in word_class("verbs")
-    near = (term for term in terms().find(tokens) if own and term.last >= end and term.first <= end + 1)
+    near = (term for term in gap.found if own and term.last >= end and term.first <= end + 1)
     if (subject := next(near, None)) is None:
         return tokens
     within = (token for token in tokens[gap.at : end] if token.word != ",")
@@ -103,7 +104,7 @@ def _said_behind(gap: _Gap) -> tuple[Token, ...]:
 def _course_denied(gap: _Gap) -> tuple[Token, ...]:
     """A course alone is denied: "has resolved on the right but not on the left"."""
     soon, subject = range(gap.at + 1, gap.at + 5), gap.subject()
-    if "one" in gap.words[gap.at : gap.at + 4] or any(term.first in soon for term in terms().find(gap.tokens)):
+    if "one" in gap.words[gap.at : gap.at + 4] or any(term.first in soon for term in gap.found):
         return gap.tokens if subject is None else (*gap.tokens[: gap.at], *gap.tokens[gap.behind :])
     return gap.filled(subject)
 
@@ -182,7 +183,7 @@ def _is_left_out(gap: _Gap, subject: Found[Term]) -> bool:
     """Return whether the clause behind a joint is one of the other side, without a finding of its own."""
     words, joint = gap.words, gap.start
     clause = re.split(r"[,;.(]|\b(?:and|but)\b", " ".join(words[joint + 1 :]))[0].split()
-    own = any(joint < term.first <= joint + len(clause) for term in terms().find(gap.tokens))
+    own = any(joint < term.first <= joint + len(clause) for term in gap.found)
     if own or not _OF_ANOTHER.isdisjoint(clause) or (is_device(subject) and words[gap.at - 1] not in SIDES):
         return False
     said, other = SIDES.keys() & words[max(subject.first - 4, 0) : joint], SIDES.keys() & clause

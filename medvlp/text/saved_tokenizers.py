@@ -27,14 +27,14 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     path = Path(folder) / CARD
     card = plain_yaml(path, mend="save the tokenizer again")
-    values = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
-    if not isinstance(values[0], str) or not isinstance(values[1], int):
+    name, length = (card.get("name"), card.get("max_length")) if isinstance(card, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(length, int):
         raise DataError(f"{path} lacks name or max_length: save the tokenizer again with its save method.")
-    if card["name"] == TransformersTokenizer.name:
-        return TransformersTokenizer(folder, max_length=card["max_length"])
-    if card["name"] == "clinical_wordpiece":
-        return read_wordpiece(folder, max_length=card["max_length"])
+    if name == TransformersTokenizer.name:
+        return TransformersTokenizer(folder, max_length=length)
+    if name == "clinical_wordpiece":
+        return read_wordpiece(folder, max_length=length)
     raise DataError(
-        f"{path} names the tokenizer {card['name']!r}, but this version knows clinical_wordpiece and transformers: "
+        f"{path} names the tokenizer {name!r}, but this version knows clinical_wordpiece and transformers: "
         f"install the version of medvlp that wrote it."
     )

@@ -22,6 +22,12 @@ def test_a_patient_of_more_than_a_quarter_of_the_rows_is_told_and_not_named(same
     assert notes == ((sentence,) if told else ())
 
 
+@pytest.mark.parametrize("key", ["notes", "patient_notes"])  # as manifests have it, and as older ones do
+def test_what_a_layout_noted_of_patients_is_told_where_their_names_are_hashes(key: str) -> None:
+    columns = {"id": ["a"], "text": ["Clear."], "id.patient": ["p-0f3a"]}
+    assert notes_of(Manifest.of(columns, root=Path(), meta={key: ["Two names are one."]})) == ("Two names are one.",)
+
+
 def test_repeated_files_missing_patients_empty_and_foreign_reports_are_counted() -> None:
     columns = {
         "id": list("abcdef"),

@@ -74,11 +74,11 @@ def index(
     dates: list[tuple[str, str]] = []
     bare: list[Header] = []
     for header in scan.headers:
-        text = book.text_of(header)
+        text, labels = book.of(header)
         if text is None:
             bare.append(header)
         if text is not None or keep_unjoined:
-            rows.append(_row(header, text, key) | (book.labels_of(header) if text is not None else {}))
+            rows.append(_row(header, text, key) | labels)
             dates.append((header.get("StudyDate"), header.get("StudyTime")))
     unused = [place for place, text in enumerate(book.texts) if text and place not in book.used]  # joined no image
     if keep_unjoined:
@@ -174,20 +174,21 @@ class _Reports:
         uids = self._numbers.get("StudyInstanceUID", [])
         self._uids = uids if {header.get("StudyInstanceUID") for header in headers} & {*uids} - {""} else []
 
-    def text_of(self, header: Header) -> str | None:
-        """The report of an image's study: rows of the same number are joined in their order (addenda)."""
-        rows = self._rows_of(header)
-        return "\n".join(dict.fromkeys(self.texts[place] for place in rows)) or None
-
-    def labels_of(self, header: Header) -> dict[str, object]:
-        """The labels of an image's study, which its rows give in one way."""
-        rows, found = self._rows_of(header), {}
-        for name, values in self._labels.items():
+    def of(self, header: Header) -> tuple[str | None, dict[str, object]]:
+        """The report of an image's study, rows of a number joined in their order (addenda), and its labels."""
+        rows, found = self._rows_of(header), dict[str, object]()
+        if not rows:
+            return None, found
+        texts = list(dict.fromkeys(self.texts[place] for place in rows))
+        self.several += len(texts) > 1 and not self.used.issuperset(rows)
+        self.used.update(rows)
+        self._owners.setdefault(rows[0], set()).add((header.patient, header.get("StudyInstanceUID")))
+        for name, values in self._labels.items():  # which its rows give in one way
             given = {values[place]: place for place in rows if values[place] is not None}
             if len(given) > 1:
                 raise self._table.fault(max(given.values()), f"{name} is another in a row of the same study: keep one.")
             found[name] = next(iter(given), None)
-        return found
+        return "\n".join(texts), found
 
     def _rows_of(self, header: Header) -> list[int]:
         for keyword, places in self._by.items():
@@ -204,10 +205,6 @@ class _Reports:
             if own and self._uids:  # "0" and "UNKNOWN" number several studies
                 mine = [place for place in mine if self._uids[place] in ("", own)]
             if mine:
-                texts = list(dict.fromkeys(self.texts[place] for place in mine))
-                self.several += len(texts) > 1 and not self.used.issuperset(mine)
-                self.used.update(mine)
-                self._owners.setdefault(mine[0], set()).add((header.patient, own))
                 return mine
         return []
 

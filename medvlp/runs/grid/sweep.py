@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import yaml
 from pydantic import ConfigDict, Field
 
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.config.tree import Node, RunConfig, check_config, checked
+from medvlp.config.tree import DataConfig, Node, RunConfig, check_config, checked
 from medvlp.config.yaml import find_config, load_tree, read_yaml
 from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.files import sha256_of
@@ -219,6 +220,7 @@ def _cells(
 ) -> tuple[Cell, ...]:
     choices = {(axis, choice.label): choice for axis in config.axes for choice in config.axes[axis]}
     cells: list[Cell] = []
+    load = cache(Manifest.load)  # most cells have the same
     same: dict[str, str] = {}
     faults: dict[str, list[str]] = {}
     for labels in chosen:
@@ -229,6 +231,7 @@ def _cells(
                 tree = changed_tree(tree, choice.overrides)
             # The seed has a folder of its own: a cell's name does not depend on which seeds are asked for.
             plain = check_config({**tree, "run": "", "seed": 0}, source="cell")
+            _check_splits(plain.data, config.splits, load)
             cell = _cell(name, labels, tree, plain, config, out)
             twin = hash_of(full_tree(plain.model_copy(update={"seed": config.seeds[0]})))
         except UserError as error:
@@ -250,14 +253,17 @@ def _fault_words(source: str, fault: str, names: Sequence[str], cells: int) -> s
     return f"{source}, {who}{' ' if fault.startswith('is the same') else ': '}{fault}"
 
 
+def _check_splits(data: DataConfig, splits: Sequence[str], load: Callable[[Path], Manifest]) -> None:
+    """Refuse a split that is reported and that a manifest which has splits lacks."""
+    if data.manifest and data.split["name"] == "own" and data.part is None and Path(data.manifest).is_file():
+        manifest = load(Path(data.manifest))
+        for split in splits if "split" in manifest else []:
+            manifest.split_of(split)
+
+
 def _cell(
     name: str, labels: Mapping[str, str], tree: dict[str, Any], plain: RunConfig, config: SweepConfig, out: Path
 ) -> Cell:
-    data = plain.data
-    if data.manifest and data.split["name"] == "own" and data.part is None and Path(data.manifest).is_file():
-        manifest = Manifest.load(Path(data.manifest))
-        for split in config.splits if "split" in manifest else []:
-            manifest.split_of(split)
     identity = _identity(plain)
     readable = "+".join(re.sub(r"[^\w.@-]+", "_", label) for label in labels.values())[:_LONGEST]
     folder = out / "cells" / f"{readable}-{identity[:8]}"
