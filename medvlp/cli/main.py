@@ -97,6 +97,9 @@ app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
 
+_INTERRUPTED = "Interrupted ({}); what was complete is kept: start the same command again to go on."
+
+
 class _InterruptedError(BaseException):
     """A signal: nothing that handles errors on the way may take it for one."""
 
@@ -105,7 +108,7 @@ def main() -> None:
     """Run the command line."""
     # Read by OpenMP when torch is loaded: threads that wait sleep, for a quarter less of the processors' time.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _leave_on_signals()
+    came = _leave_on_signals()
     # What a scheduler closed leads nowhere: a file that is opened would take its number, and a helper process lose it.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -154,14 +157,22 @@ def main() -> None:
             raise
         ended = f"The disk is full: {error.filename or 'what is printed'} was not written; make room and start again."
     except _InterruptedError as signal_:
-        ended = f"Interrupted ({signal_}); what was complete is kept: start the same command again to go on."
+        ended = _INTERRUPTED.format(signal_)
+    except ImportError:
+        if not came:  # a compiled module that was being loaded says "initialization failed", and not why
+            raise
+        ended = _INTERRUPTED.format(came[0])
     print(f"medvlp: {ended}", file=sys.stderr)
     sys.exit(UserError.exit_code)
 
 
-def _leave_on_signals() -> None:
-    """End a command with one sentence; training takes the signals over while it runs, and saves first."""
-    main_process, usual = os.getpid(), sys.unraisablehook
+def _leave_on_signals() -> list[str]:
+    """End a command with one sentence; training takes the signals over while it runs, and saves first.
+
+    Returns:
+        The names of the signals that have come, which goes on to grow.
+    """
+    main_process, usual, came = os.getpid(), sys.unraisablehook, list[str]()
 
     def once_more(ignored: sys.UnraisableHookArgs) -> None:
         if not isinstance(ignored.exc_value, _InterruptedError):  # Python drops what is raised as it forks or frees
@@ -170,6 +181,7 @@ def _leave_on_signals() -> None:
 
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == main_process:
+            came.append(signal.Signals(number).name)
             raise _InterruptedError(signal.Signals(number).name)
         # A worker inherits the handler, not the duty to explain.
         signal.signal(number, signal.SIG_DFL)
@@ -178,3 +190,4 @@ def _leave_on_signals() -> None:
     sys.unraisablehook = once_more
     for number in ending_signals():
         signal.signal(number, leave)
+    return came

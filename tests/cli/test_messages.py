@@ -121,6 +121,19 @@ def test_a_signal_that_comes_while_python_frees_something_ends_the_command_too(
     assert cli().refused().startswith("medvlp: Interrupted (SIGTERM); ")
 
 
+def test_a_signal_that_ends_the_import_of_a_compiled_module_is_told_as_the_signal(
+    cli: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def importing() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            raise ImportError("initialization failed") from None  # pybind11's words
+
+    monkeypatch.setattr("medvlp.cli.main.app", importing)
+    assert cli().refused().startswith("medvlp: Interrupted (SIGTERM); ")
+
+
 def _killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
