@@ -99,7 +99,7 @@ def test_a_map_is_off_until_asked_and_comes_with_its_hit_rate(page, film_open):
     page.locator(".finding[data-finding=effusion] button").click()
     page.locator(".pane[data-map=true]").wait_for()
     told = page.locator("#map").inner_text()
-    assert "70 of 100 test pictures (60 to 80, n 40), the centre of the picture in 30" in told
+    assert "70 % of 40 test pictures with it (60 to 80 %), the centre of the picture in 30 %" in told
     lit, place = painted(page), page.locator(".pane").bounding_box()
     page.keyboard.press("o")
     page.locator(".pane[data-map=false]").wait_for()

@@ -324,8 +324,8 @@ def test_a_hit_rate_without_an_interval_is_told_without_one(told):
         console.log(JSON.stringify(shown));
     """
     )
-    assert "in 100 of 100 test pictures (no interval, n 12), the centre of the picture in 25." in none
-    assert "in 100 of 100 test pictures (60 to 100, n 12)" in some
+    assert "in 100 % of 12 test pictures with it (no interval), the centre of the picture in 25 %." in none
+    assert "in 100 % of 12 test pictures with it (60 to 100 %)" in some
 
 
 def test_the_heaviest_slice_is_named_by_the_number_that_the_pane_shows(told):

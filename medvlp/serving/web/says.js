@@ -259,7 +259,7 @@ export class Says {
     this.#body("map").replaceChildren(
       h("span", { className: "what" }, h("b", {}, words(each.finding)), ` by ${words(told.method)}, ${told.rows} × ${told.columns} cells`),
       h("span", { className: "ends" }, "less", ramp, "more"), ...slider("opacity", "opacity"), ...slider("shown from", "threshold"),
-      h("span", { className: "fine" }, rate ? `Its peak lay in the finding in ${Math.round(100 * rate.value)} of 100 test pictures (${rate.low === null ? "no interval" : `${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)}`}, n ${rate.n}), the centre of the picture in ${Math.round(100 * rate.centre)}.` : "Its hit rate was not measured."));
+      h("span", { className: "fine" }, rate ? `Its peak lay in the finding in ${Math.round(100 * rate.value)} % of ${rate.n} test pictures with it (${rate.low === null ? "no interval" : `${Math.round(100 * rate.low)} to ${Math.round(100 * rate.high)} %`}), the centre of the picture in ${Math.round(100 * rate.centre)} %.` : "Its hit rate was not measured."));
     draw();
   }
 
