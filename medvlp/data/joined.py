@@ -139,12 +139,16 @@ def _meta(sets: Mapping[str, Manifest], slices: object) -> dict[str, object]:
             "split": {key: made[key] for key in ("name", "rule", "card") if made.get(key)} if made else None,
         }
         flaws += [f"{name}: {made['flaw']}"] if made and made.get("flaw") else []
-    by = [f"{m.meta['patients_by']} of {name}" for name, m in sets.items() if m.meta.get("patients_by")]
+    by, read = (
+        [f"{m.meta[fact]} of {name}" for name, m in sets.items() if m.meta.get(fact)]
+        for fact in ("patients_by", "labels_read")
+    )
     return {
         "layout": "",
         "sets": facts,
         "synthetic": any(bool(manifest.meta.get("synthetic")) for manifest in sets.values()),
         "split": {"name": "of each data set", "rule": "sets", "flaw": "; ".join(flaws)},
         **({"patients_by": " and ".join(by)} if by else {}),
+        **({"labels_read": " and ".join(read)} if read else {}),
         **({} if slices is None else {"slices": slices}),
     }

@@ -91,10 +91,18 @@ def label_reports(
     else:
         for at, key in enumerate(keys, 1):
             manifest = manifest.with_column(f"label.{key}", [float(row[at]) if row[at] else None for row in rows])
+        manifest.meta["labels_read"] = vocabulary_name
         manifest.save(out)
     if evidence is not None:
         write_text(evidence, "".join(f"{line}\n" for line in lines))
     return LabelledReports(reports=len(ids), empty=tuple(empty), foreign=tuple(foreign))
+
+
+def label_caveats(manifest: Manifest) -> tuple[str, ...]:
+    """Return what a reader of results has to know of labels that `label_reports` wrote."""
+    if (name := manifest.meta.get("labels_read")) is None:
+        return ()
+    return (f"Labels were read from reports by rules ({name}): numbers say how far a model agrees with that reading.",)
 
 
 def _of_table(table: Table) -> tuple[list[str], list[str]]:

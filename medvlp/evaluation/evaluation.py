@@ -23,6 +23,7 @@ from medvlp.core.protocols import Model
 from medvlp.core.provenance import hash_of
 from medvlp.core.table import FeatureTable
 from medvlp.data.grouping import patient_caveats
+from medvlp.data.label_reports import label_caveats
 from medvlp.data.leakage import leak_caveats
 from medvlp.data.loader import in_order
 from medvlp.data.manifest import Manifest
@@ -341,7 +342,8 @@ class Evaluation:
     def marked(self, result: Result) -> Result:
         """Return the result with the hashes of what made it, whether it is synthetic, and what a reader has to know."""
         trained = str(self.model.bundle.provenance.get("split_flaw", ""))
-        more = [*split_caveats(self.whole), *leak_caveats(self.whole), *patient_caveats(self.whole)]
+        made_by = (split_caveats, leak_caveats, patient_caveats, label_caveats)
+        more = [caveat for caveats in made_by for caveat in caveats(self.whole)]
         more += [f"The model's training: {trained}"] if trained else []
         return replace(
             result,

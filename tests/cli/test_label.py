@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medvlp.data.label_reports import label_caveats
 from medvlp.data.manifest import Manifest
 
 REPORTS = """id,text
@@ -98,6 +99,7 @@ def test_a_manifest_of_reports_gets_their_labels_as_columns(cli, tmp_path: Path)
     words = ("data", "label", made, "--vocabulary", "nih14", "--out")
     assert cli(*words, out).out.splitlines()[0] == f"{out}: 2 reports."
     record, blank = map(Manifest.load(out).record, range(2))
+    assert label_caveats(Manifest.load(out))[0].startswith("Labels were read from reports by rules (nih14): ")
     assert [record[f"label.{name}"] for name in ("effusion", "pneumothorax", "pneumonia")] == [1.0, 0.0, -1.0]
     assert (record["split"], "label.mass" in record, "label.effusion" in blank) == ("test", False, False)
     assert "give --out a file name that ends in .parquet" in cli(*words, tmp_path / "l.csv").refused()

@@ -9,6 +9,7 @@ import pytest
 from medvlp.core.errors import DataError
 from medvlp.data.grouping import patient_caveats, with_patients
 from medvlp.data.joined import in_part, join_sets
+from medvlp.data.label_reports import label_caveats
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import split_caveats
@@ -123,12 +124,13 @@ def test_a_column_in_which_a_set_knows_nothing_is_of_the_other_sets_kind(tmp_pat
 def test_what_is_to_be_known_of_a_set_is_still_told(tmp_path: Path) -> None:
     first, second = one(tmp_path, "train"), with_patients(one(tmp_path, "test"), "id")
     first.meta["split"] = {"name": "odd", "rule": "published", "flaw": "images on two sides"}
-    second.meta["synthetic"] = True
+    second.meta |= {"synthetic": True, "labels_read": "nih14"}
     joined = join_sets({"a": first, "b": second})
     assert split_caveats(joined) == ("The split 'of each data set' has a known flaw: a: images on two sides.",)
     assert patient_caveats(joined) == (
         "Patients are not known: each id of b counts as one, so intervals may be too narrow.",
     )
+    assert label_caveats(joined)[0].startswith("Labels were read from reports by rules (nih14 of b): ")
     assert joined.meta["synthetic"] is True
     first.meta["slices"] = {"tower": "x"}
     with pytest.raises(DataError, match=r"Of data\.sets some hold features of slices and others do not"):

@@ -10,6 +10,7 @@ import pytest
 
 from medvlp.config.tree import DataConfig
 from medvlp.core.errors import DataError
+from medvlp.data.label_reports import label_caveats
 from medvlp.data.leakage import check_split
 from medvlp.data.manifest import Manifest
 from medvlp.evaluation.evaluation import Evaluation
@@ -60,11 +61,13 @@ def test_a_leak_let_pass_is_told_by_results_and_page(data: dict[str, object], tm
     bundle = SimpleNamespace(provenance={"split_flaw": CAVEAT})
     evaluation = SimpleNamespace(whole=manifest, model=SimpleNamespace(bundle=bundle), synthetic=True, recipe="r")
     evaluation.manifest = manifest
+    manifest.meta["labels_read"] = "nih14"
+    (read,) = label_caveats(manifest)
     marked = Evaluation.marked(evaluation, result)  # type: ignore[arg-type]
     assert (marked.recipe, marked.data) == ("r", manifest.hash)
     own = Evaluation.marked(evaluation, replace(result, recipe="other"))  # type: ignore[arg-type]
     assert (own.recipe, own.data) == ("other", manifest.hash)
-    assert marked.caveats == (CAVEAT, f"The model's training: {CAVEAT}")
+    assert marked.caveats == (CAVEAT, read, f"The model's training: {CAVEAT}")
     write_result(marked, tmp_path / "run" / "results" / "zero_shot.json")
     assert load_result(tmp_path / "run" / "results" / "zero_shot.json").caveats == marked.caveats
     write_report_page(tmp_path / "run", tmp_path / "page.html")
