@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from medvlp.core.triplet import Side
@@ -12,7 +12,7 @@ from medvlp.text.blanks import plain_lines
 from medvlp.text.ellipsis import with_subjects
 from medvlp.text.language import is_english
 from medvlp.text.location import SIDES, places
-from medvlp.text.ontology import Term, findings, respelt, terms, word_class
+from medvlp.text.ontology import Term, ancestors, findings, respelt, terms, word_class
 from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
 from medvlp.text.sentences import sentence_spans
@@ -162,7 +162,29 @@ def _of_stretch(
                     cue=assertion.cue or ("" if value.kind == "term" else " ".join(token.word for token in named)),
                 )
             )  # fmt: skip
+    mentions = _stated(mentions, start + _title_end(tokens, found))
     return [_completed(mention, mentions[:place], mentions[place:]) for place, mention in enumerate(mentions)]
+
+
+def _title_end(tokens: tuple[Token, ...], found: Sequence[Found[Term]]) -> int:
+    """Return the place of the colon behind findings that head a line, as in "Effusion/pneumothorax: None"; else 0."""
+    colon = next((place for place, token in enumerate(tokens) if token.word == ":"), 0)
+    named = {place for term in found for place in term.at}
+    whole = all(place in named or tokens[place].word in ("/", ",", "and", "or") for place in range(colon))
+    return tokens[colon].start if whole else 0
+
+
+def _stated(mentions: list[Mention], colon: int) -> list[Mention]:
+    """Leave titles out that state nothing: "Pneumothorax: No pneumothorax", "Pneumonia: No consolidation"."""
+    behind = [each for each in mentions if each.start > colon]
+    said, denied = {each.finding for each in behind}, all(each.presence == "absent" for each in behind)
+
+    def is_title(each: Mention) -> bool:
+        bare = each.cue in ("", "or") and not any((each.side, each.anatomy, each.severity, each.size_mm, each.change))
+        other = denied and "support_devices" not in ancestors(each.finding)  # "Chest tube: no pneumothorax"
+        return each.end <= colon and bare and bool(behind) and (other or each.finding in said)
+
+    return [each for each in mentions if not is_title(each)]
 
 
 def _found(tokens: tuple[Token, ...]) -> list[Found[Term]]:

@@ -177,6 +177,7 @@ def test_the_nearest_finding_that_is_explained_or_accompanied_gives_its_place_wi
         ("Effusion: none on the right.", {"right": "absent"}),
         ("Effusion: right - none.", {"right": "absent"}),
         ("Effusion: right none, left small.", {"left": "present", "right": "absent"}),
+        ("Effusion: no right, small left.", {"left": "present", "right": "absent"}),
         ("Left PICC replaced by right PICC.", {"left": "absent", "right": "present"}),
         ("Effusion: none.", {"": "absent"}),
         ("Effusion, none.", {"": "absent"}),
@@ -201,6 +202,8 @@ def test_the_side_that_has_none_is_not_the_one_that_has_it(sentence: str, said: 
         ("The effusion is moderate on the right and small on the left.", "mild", "moderate"),
         ("A large right and a small left effusion.", "mild", "severe"),
         ("Small right and moderate to large left effusions.", "severe", "mild"),
+        ("Effusions: moderate right, small left.", "mild", "moderate"),
+        ("Effusions: right moderate, left small.", "mild", "moderate"),
     ],
 )
 def test_each_side_has_its_own_grade(sentence: str, left: str, right: str) -> None:
@@ -454,6 +457,8 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
         ("Effusion is small.", "mild"),
         ("Left effusion small.", "mild"),
         ("Effusion: moderate to large.", "severe"),
+        ("Pulmonary edema: mild interstitial.", "mild"),
+        ("Effusion (small) on the left.", "mild"),
         ("The pneumothorax on the right is now large and apical.", "severe"),
         ("Effusions are small to moderate.", "moderate"),
         ("The effusion is not large, was moderate and is slightly less.", ""),

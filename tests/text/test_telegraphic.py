@@ -34,6 +34,17 @@ TEMPLATES = {  # "Heart: enlarged" says what "heart enlarged" does
     "[ ] Effusion [x] Edema [] Nodule": {"effusion": "conditional", "edema": "present", "nodule": "conditional"},
     "Effusion [ ] Edema [X] Nodule [ ]": {"effusion": "conditional", "edema": "present", "nodule": "conditional"},
     "Effusion: N. Edema: Y.": {"effusion": "absent", "edema": "present"},
+    # A title that names the finding again, or under which others are denied, states nothing by itself.
+    "PNEUMOTHORAX: No pneumothorax.": {"pneumothorax": "absent"},
+    "Effusion/pneumothorax: No effusion or pneumothorax.": {"effusion": "absent", "pneumothorax": "absent"},
+    "Cardiomegaly: heart size is normal.": {"cardiomegaly": "absent"},
+    "Pneumothorax: Prior pneumothorax has resolved.": {"pneumothorax": "absent"},
+    "Effusion: possible small effusion.": {"effusion": "uncertain"},
+    "Pneumonia: No consolidation.": {"consolidation": "absent"},
+    "Chest tube: no pneumothorax.": {"chest_tube": "present", "pneumothorax": "absent"},
+    "Consolidation: likely pneumonia.": {"consolidation": "present", "pneumonia": "uncertain"},
+    "Fractures: No acute or displaced.": {"fracture": "absent"},
+    "Effusion: No large, small on the left.": {"effusion": "present"},
     "Heart: enlarged, no edema. Lungs: mass.": {"cardiomegaly": "present", "edema": "absent", "mass": "present"},
 }
 DENIED_QUALITIES = {  # none of the nodules is that large: they are there
