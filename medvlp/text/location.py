@@ -217,7 +217,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
         said = " ".join([*words[terms[before[-1]].last + 1 : at], "=", *words[at:], ""]) if before else ""
         graded = fact.kind == "severity" and _PREDICATE.match(said)
         lead = words[terms[before[-1]].last + 1 : at] if before else []  # "Effusion: small right", "right small"
-        entered = lead[:1] in ([":"], ["("]) and {"left", "right", "bilateral"}.issuperset(lead[1:])
+        entered = lead[:1] in ([":"], ["("]) and {"left", "right", "bilateral", "present", "("}.issuperset(lead[1:])
         return before[-1:] if words[at - 1 - (words[at - 1] == "now")] == "," or graded or entered else []
     ends = _parts() | word_class("same") | {"and", "of", "than"}
     last = next((place for place in range(at, end) if words[place] in ends), end)

@@ -459,6 +459,7 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
         ("Effusion: moderate to large.", "severe"),
         ("Pulmonary edema: mild interstitial.", "mild"),
         ("Effusion (small) on the left.", "mild"),
+        ("Cardiomegaly: Present (mild).", "mild"),
         ("The pneumothorax on the right is now large and apical.", "severe"),
         ("Effusions are small to moderate.", "moderate"),
         ("The effusion is not large, was moderate and is slightly less.", ""),
