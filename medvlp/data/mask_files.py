@@ -22,6 +22,7 @@ from medvlp.core.predictions import Mask
 from medvlp.io.errors import UnreadableImage
 from medvlp.io.member import below, size_and_time, url_of
 from medvlp.io.read import count_frames, read_image
+from medvlp.io.volume import NO_PLACE
 from medvlp.io.volume_read import read_volume
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _of_file(path: Path, values: Sequence[int], changed: int, size: int) -> tupl
     if path.is_dir() or path.name.lower().endswith((".nii", ".nii.gz")):
         volume = read_volume(path)
         found = np.isin(np.rint(volume.voxels), values) if values else volume.voxels > 0.5
-        placed = "place: none, pixdim only" not in volume.steps  # else a guess: it goes with its picture voxel by voxel
+        placed = NO_PLACE not in volume.steps  # else a guess: it goes with its picture voxel by voxel
         return Mask.of(found), np.array(volume.affine.to("RAS").matrix) if placed else None
     image = read_image(path)
     if (frames := count_frames(path)) > 1:  # of segments or slices, which may overlap

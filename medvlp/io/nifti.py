@@ -21,7 +21,7 @@ from isal import isal_zlib
 from medvlp.io.affine import Affine
 from medvlp.io.errors import UnreadableImage, refusing
 from medvlp.io.sniff import open_regular
-from medvlp.io.volume import Volume, prove_size
+from medvlp.io.volume import NO_PLACE, Volume, prove_size
 
 _MAX_GZIP_RATIO = 200  # beyond what is free; many organs reach 100, a mask of one 500, deflate's own limit is 1032
 _FREE_VOXELS = 256 << 20  # a mask of 1024 slices of 512 x 512 may be empty, whatever its type: many are float64
@@ -245,7 +245,7 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
     notes.append(
         "it has neither sform nor qform: voxel sizes only, orientation and origin are unknown (RAS from 0 assumed)"
     )
-    steps.append("place: none, pixdim only")
+    steps.append(NO_PLACE)
     return np.diag([*(sizes * scale), 1.0])
 
 
@@ -262,6 +262,7 @@ class NiftiFile:
         self.head = head
         self.affine = head.affine
         self.meta = head.meta
+        self.steps = head.steps
         self.warnings = head.notes
 
     @property

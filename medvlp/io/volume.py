@@ -14,6 +14,8 @@ OnGap = Literal["error", "resample"]
 OnTilt = Literal["error", "shear", "resample"]
 MAX_VOLUME_BYTES = 4 << 30
 """Largest float32 volume that is read, about 1024 x 1024 x 1024 voxels."""
+NO_PLACE = "place: none, pixdim only"
+"""Step of a file that says nothing of where its voxels lie: the affine has their sizes, all else of it is a guess."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from medvlp.io.nifti import NiftiFile, plain_nifti
-from medvlp.io.volume import OnGap, OnTilt, Volume
+from medvlp.io.volume import NO_PLACE, OnGap, OnTilt, Volume
 from medvlp.io.volume_read import read_volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -102,9 +102,9 @@ class VolumeSlices:
         return tuple(self._volume.shape)
 
     @property
-    def world(self) -> np.ndarray:
-        """(4, 4): voxel (i, j, k, 1) of the volume -> RAS mm."""
-        return np.array(self._affine.matrix)
+    def world(self) -> np.ndarray | None:
+        """(4, 4): voxel (i, j, k, 1) of the volume -> RAS mm; None where that is a guess, see `NO_PLACE`."""
+        return None if NO_PLACE in self._volume.steps else np.array(self._affine.matrix)
 
     def read(self, numbers: Sequence[int]) -> np.ndarray:
         """Return slices, float32 ``(n, rows, columns)``, modality values.

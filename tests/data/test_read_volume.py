@@ -14,8 +14,11 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.sample import Sample, Stack
+from medvlp.core.views import View
+from medvlp.data.marks import Drawn, seen
 from medvlp.data.pipeline import apply_views, read_numbers
 from medvlp.data.stacks import LazyStack
+from medvlp.data.views.read_grid import ReadGrid
 from medvlp.data.views.read_volume import ReadVolume
 from medvlp.io import read_volume, resize_pad, window
 from medvlp.io.affine import Affine
@@ -216,3 +219,24 @@ def test_an_option_out_of_range_is_one_sentence(options: dict[str, object], matc
         ReadVolume(windows=("dicom_voi_v1",))
     with pytest.raises(UserError, match="no preprocessing preset 'ct_lungs': did you mean 'ct_lung_v1'"):
         ReadVolume(windows=("ct_lungs",))
+
+
+@pytest.mark.parametrize("view", [ReadVolume(size=8), ReadGrid(size=(6, 8, 5), spacing=(1.0, 1.0, 3.0))])
+def test_a_mask_goes_voxel_by_voxel_with_a_volume_that_says_nothing_of_its_place(tmp_path: Path, view: View) -> None:
+    """nibabel gives such a volume an affine that runs to the left from its middle, and masks are saved with that."""
+    inside = np.zeros((6, 8, 5), bool)
+    inside[1:3, 1:6, 1:4] = True
+    bare = nibabel.Nifti1Image(np.where(inside, 1000, -1000).astype(np.int16), None)
+    bare.header.set_zooms((1.0, 1.0, 3.0))
+    bare.to_filename(tmp_path / "ct.nii")
+    guess = nibabel.load(tmp_path / "ct.nii").affine
+    assert guess[0, 0] < 0 < guess[0, 3]
+    nibabel.Nifti1Image(inside.astype(np.uint8), guess).to_filename(tmp_path / "mask.nii")
+    fields = {"volume": str(tmp_path / "ct.nii"), "mask.mass": Drawn("mask", "mask.nii", tmp_path)}
+    sample = apply_views(Sample("a", fields), [view])
+    mask, stack = seen(sample, "mask.mass"), sample.fields["stack"]
+    shown = stack.take() if isinstance(stack, LazyStack) else stack
+    assert isinstance(mask, torch.Tensor)
+    assert isinstance(shown, Stack)
+    assert int(mask.sum()) == inside.sum()
+    assert torch.equal(mask, shown.pixels[:, 0] > 0.5)

@@ -7,7 +7,7 @@ import numpy as np
 from medvlp.core.places import matrix_rows
 from medvlp.core.sample import ImageRecord
 from medvlp.io.resize import resize_pad
-from medvlp.io.volume import Volume
+from medvlp.io.volume import NO_PLACE, Volume
 from medvlp.io.volume_slices import VolumeSlices
 
 
@@ -32,7 +32,7 @@ def slices_record(slices: VolumeSlices, size: int, depth: int, warnings: tuple[s
         warnings=tuple(dict.fromkeys(warnings)),
         matrix=matrix_rows(slices.matrix @ hung),
         source=slices.volume_shape,
-        world=matrix_rows(slices.world),
+        world=None if slices.world is None else matrix_rows(slices.world),
     )
 
 
@@ -58,5 +58,5 @@ def grid_record(volume: Volume, world: np.ndarray, grid: np.ndarray, size: tuple
         warnings=volume.warnings,
         matrix=matrix_rows(there),
         source=volume.shape,
-        world=matrix_rows(world),
+        world=None if NO_PLACE in volume.steps else matrix_rows(world),
     )
