@@ -88,7 +88,7 @@ def embed(
 
         done = embed_slices(model, manifest, folder=slices, windows=window or [], **how)
         rest = "those without a row in that manifest"
-        left = _left_out("cannot be read", [entry.id for entry in done.left_out], rest=rest)
+        left = _left_out("cannot be read", [f"{entry.id} ({entry.reason})" for entry in done.left_out], rest=rest)
         typer.echo(f"{slices}: {len(done.manifest)} stack files, {done.made} of them new, and manifest.parquet.{left}")
 
 

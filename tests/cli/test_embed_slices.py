@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel
+import numpy as np
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from medvlp.data.manifest import Manifest
@@ -32,6 +34,16 @@ def test_slices_of_volumes_become_stack_files_in_the_windows_asked_for(
     manifest = Manifest.load(out / "manifest.parquet")
     assert [len(FileStack(manifest.path(row, "stack") or Path())) for row in range(6)] == list(DEPTHS)
     assert "0 of them new" in cli(*command, "--workers", "1").out
+
+
+def test_why_a_volume_was_left_out_is_told_as_no_index_says_it(cli: Cli, tiny_run: Trained, tmp_path: Path) -> None:
+    """An index is made of series with gaps and of every modality; `read_volume` and its windows refuse some."""
+    manifest = volume_cohort(tmp_path / "ct")
+    nibabel.Nifti1Image(np.zeros((4, 4, 3, 2), np.int16), np.eye(4)).to_filename(tmp_path / "ct" / "v0.nii")
+    manifest.save(tmp_path / "ct" / "m.parquet")
+    command = ("embed", tiny_run.bundle, tmp_path / "ct" / "m.parquet", "--slices", tmp_path / "slices")
+    told = cli(*command, "--window", "ct_lung_v1", "--workers", "1").out
+    assert told.endswith("Left out, because they cannot be read, 1: s0 (several_volumes).\n")
 
 
 def test_a_worker_that_is_killed_is_one_sentence_and_what_was_made_stays(
