@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
@@ -61,10 +63,17 @@ def seg_bytes(shown: Shown) -> bytes:
     return file_bytes(segmentation)
 
 
+def _holders(header: Dataset) -> list[Dataset]:
+    """Where an image's measures stand: in functional groups of an enhanced one, here of a single frame, else beside."""
+    names = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+    groups = [group for name in names for group in header.get(name, ())]
+    return [*(item for group in groups for item in group.get("PixelMeasuresSequence", ())), header]
+
+
 def _spacing(header: Dataset) -> tuple[float, float]:
     """Rows, columns in mm; a radiograph's may be that at its detector."""
-    for keyword in _SPACINGS:
-        value = header.get(keyword)
+    for holder, keyword in product(_holders(header), _SPACINGS):
+        value = holder.get(keyword)
         if value is not None and len(value) == 2 and min(float(each) for each in value) > 0:
             return float(value[0]), float(value[1])
     raise DataError("The picture's file says nothing of its pixel spacing, which a segmentation needs: export PNG.")
@@ -72,8 +81,8 @@ def _spacing(header: Dataset) -> tuple[float, float]:
 
 def _thickness(header: Dataset) -> float:
     """In mm; of a projection, which has none and no place in space, 1."""
-    if header.get("SliceThickness"):
-        return float(header.SliceThickness)
+    if found := next((holder for holder in _holders(header) if holder.get("SliceThickness")), None):
+        return float(found.SliceThickness)
     if "FrameOfReferenceUID" in header and "ImagePositionPatient" in header:
         raise DataError(
             "The picture's file says nothing of its slice thickness, which a segmentation needs: export PNG."

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import EnhancedCTImageStorage
 
 from medvlp.core.errors import DataError, UserError
 from medvlp.phantom.devices import SCANNERS
@@ -125,6 +126,33 @@ def test_a_segmentation_of_a_slice_lies_where_the_slice_lies(tmp_path: Path) -> 
     assert list(shared.PlaneOrientationSequence[0].ImageOrientationPatient) == list(source.ImageOrientationPatient)
     assert list(shared.PixelMeasuresSequence[0].PixelSpacing) == list(source.PixelSpacing)
     assert shared.PixelMeasuresSequence[0].SliceThickness == source.SliceThickness
+
+
+def test_a_segmentation_of_an_enhanced_image_of_one_frame_has_the_measures_of_its_functional_groups(
+    tmp_path: Path,
+) -> None:
+    """PS3.3 C.7.6.16.2.1: its pixel spacing and slice thickness stand nowhere else."""
+    path = ct_slice(tmp_path)
+    ds, groups, parts = dcmread(path), (Dataset(), Dataset()), (Dataset(), Dataset(), Dataset())
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    places = ("PixelSpacing", "SliceThickness"), ("ImageOrientationPatient",), ("ImagePositionPatient",)
+    for part, keywords in zip(parts, places, strict=True):
+        for keyword in keywords:
+            setattr(part, keyword, ds[keyword].value)
+            delattr(ds, keyword)
+    ds.NumberOfFrames, ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = (
+        1,
+        groups[:1],
+        groups[1:],
+    )
+    groups[0].PixelMeasuresSequence, groups[0].PlaneOrientationSequence = [parts[0]], [parts[1]]
+    groups[1].PlanePositionSequence = [parts[2]]
+    ds.save_as(path)
+    made = read(export(shown(path, mask=True), "seg").data)
+    measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert (list(measures.PixelSpacing), measures.SliceThickness) == ([0.8, 0.5], 2.5)
+    place = made.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+    assert list(place.ImagePositionPatient) == [-12.5, -20.25, 33.0]
 
 
 def test_a_capture_holds_the_picture_that_is_drawn_in_the_same_study(tmp_path: Path) -> None:
