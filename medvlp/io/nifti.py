@@ -223,6 +223,9 @@ def _affine(header: nib.Nifti1Header, shape: tuple[int, int, int], notes: list[s
             continue
         if name == "qform":  # nifti1.h, method 2: of qfac the sign counts, 0 is taken for 1
             header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
+            length = math.hypot(*(float(header[f"quatern_{part}"]) for part in "bcd"))
+            for part in "bcd" if 1 < length < math.inf else "":  # nifti1_io.c: rounded half turns are made unit length
+                header[f"quatern_{part}"] /= length
         try:
             form = np.asarray(read(), np.float64) * [[scale], [scale], [scale], [1.0]]
         except Exception:

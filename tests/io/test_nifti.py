@@ -263,6 +263,16 @@ def test_oblique_qform_is_the_rotation_of_its_quaternion(tmp_path, qfac, two):
     assert volume.warnings == ()
 
 
+@pytest.mark.parametrize("two", [False, True])
+def test_a_half_turn_whose_quaternion_was_rounded_up_keeps_left_and_right(tmp_path, two):
+    # nifti1_io.c, nifti_quatern_to_mat44: longer than 1, it is made unit, with a = 0. About x = y: (y, x, -z).
+    data = nifti(VOXELS, sform=None, qform=(0.70712, 0.70712, 0, 1, 10, 20, 30), pixdim=(0.7, 0.8, 3.0), two=two)
+    volume = read_volume(write(tmp_path, data))
+    for k, j, i in np.ndindex(4, 3, 2):
+        assert volume.world_of(k, j, i) == pytest.approx((10 + 0.8 * j, 20 + 0.7 * i, 30 - 3 * k), abs=1e-4)
+    assert volume.warnings == ()
+
+
 def test_micrometres_become_millimetres(tmp_path):
     volume = read_volume(write(tmp_path, nifti(VOXELS, sform=AFFINE * 1000, units=3)))
     assert volume.world_of(3, 2, 1) == pytest.approx(AFFINE @ [1, 2, 3, 1], abs=1e-3)
