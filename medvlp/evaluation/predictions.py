@@ -141,8 +141,11 @@ def _of_csv(path: Path, encoding: str) -> pd.DataFrame:
 
 
 def is_synthetic(table: pd.DataFrame) -> bool:
-    """Return whether any row says that it is of synthetic data."""
-    return "synthetic" in table and bool((pd.to_numeric(table["synthetic"], errors="coerce") == 1).any())
+    """Return whether any row says that it is of synthetic data; a `DataError` where one says other than 1 or 0."""
+    values = _numbers(table, "synthetic") if "synthetic" in table else np.zeros(0)
+    if not (np.isnan(values) | np.isin(values, (0.0, 1.0))).all():
+        raise DataError("Column synthetic holds something that is neither 1 (synthetic), 0 nor blank: write it so.")
+    return bool((values == 1).any())
 
 
 def check_keys(table: pd.DataFrame, needed: Sequence[str] = ("id", "patient_id")) -> None:
@@ -285,7 +288,8 @@ def _numbers(table: pd.DataFrame, column: str) -> FloatArray:
             values = values.replace(r"^\s*([Nn][Aa][Nn])?\s*$", np.nan, regex=True)
         return pd.to_numeric(values).to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
-        allowed = "numbers (0.93, not 0,93 or 93 %)" if column.startswith("score:") else "1, 0, -1 (uncertain)"
+        allowed = "1, 0" if column == "synthetic" else "1, 0, -1 (uncertain)"
+        allowed = "numbers (0.93, not 0,93 or 93 %)" if column.startswith("score:") else allowed
         raise DataError(
             f"Column {column} holds something that is not a number ({error}): give {allowed} or blanks."
         ) from error

@@ -13,6 +13,7 @@ from medvlp.evaluation.predictions import (
     check_policy,
     checked_findings,
     groups_of,
+    is_synthetic,
     known_rows,
     numeric_columns,
     read_predictions,
@@ -106,6 +107,16 @@ def test_a_score_that_is_no_number_is_told_by_its_id_wherever_the_row_stands() -
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(ConfigError, match="There is no policy 'ignore' for uncertain labels: use u_ignore"):
         check_policy("ignore")
+
+
+def test_a_table_says_in_numbers_that_it_is_synthetic() -> None:
+    said = [
+        is_synthetic(pd.DataFrame({"synthetic": values})) for values in (["1", ""], ["0", None], [True], [1.0, 0.0])
+    ]
+    assert said == [True, False, True, True]
+    for word in ("True", "yes", "2"):
+        with pytest.raises(DataError, match=r"Column synthetic holds something that is n.*1"):
+            is_synthetic(pd.DataFrame({"synthetic": ["1", word]}))
 
 
 def test_where_each_image_is_a_patient_the_column_id_is_both(tmp_path: Path) -> None:
