@@ -231,8 +231,13 @@ def known_rows(table: pd.DataFrame, finding: str, *, policy: Policy = "u_ignore"
     return KnownRows(finding, known, labels == 1.0, scores)
 
 
+def is_numeric_column(name: str) -> bool:
+    """Return whether the column of that name holds numbers: labels, scores, ``synthetic``."""
+    return name == "synthetic" or name.startswith(("label:", "score:"))
+
+
 def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose labels and scores are numbers, blanks missing; the rest is as it was.
+    """Return a table whose labels, scores and ``synthetic`` are numbers, blanks missing; the rest is as it was.
 
     Raises:
         DataError: if one of them holds something else.
@@ -241,7 +246,7 @@ def numeric_columns(table: pd.DataFrame) -> pd.DataFrame:
         >>> numeric_columns(pd.DataFrame({"id": ["7"], "label:edema": ["1"]})).to_dict("list")
         {'id': ['7'], 'label:edema': [1.0]}
     """
-    columns = [str(c) for c in table.columns if str(c).startswith(("label:", "score:"))]
+    columns = [str(c) for c in table.columns if is_numeric_column(str(c))]
     return table.assign(**{column: _numbers(table, column) for column in columns})
 
 

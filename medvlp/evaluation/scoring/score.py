@@ -22,7 +22,7 @@ from medvlp.data.splits._lists import PART_WORDS
 from medvlp.evaluation.audit.audit import audit_split
 from medvlp.evaluation.classification import split_rows
 from medvlp.evaluation.metric_row import with_draws
-from medvlp.evaluation.predictions import checked_findings, is_synthetic, numeric_columns
+from medvlp.evaluation.predictions import checked_findings, is_numeric_column, is_synthetic, numeric_columns
 from medvlp.evaluation.rank_metrics import rank_metrics
 from medvlp.evaluation.results import Flag, Metric, Result, Role
 from medvlp.evaluation.scoring.fitted import FittedFinding, fit_finding
@@ -189,7 +189,14 @@ def _one_table(predictions: pd.DataFrame, validation: pd.DataFrame | None) -> pd
             f"Patients in the predictions and in the validation table: {shared}. Split by patient, or thresholds and "
             f"calibration are chosen on patients that they are judged by."
         )
-    return pd.concat([table, validation.assign(split=FIT_SPLIT)], ignore_index=True)
+    both = (_in_words(each) for each in (table, validation.assign(split=FIT_SPLIT)))
+    return pd.concat(both, ignore_index=True)
+
+
+def _in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns but the numeric ones are words: 7 of a Parquet file, "7" of a CSV is one patient."""
+    rest = [str(column) for column in table if not is_numeric_column(str(column))]
+    return table.assign(**{column: table[column].astype(object).map(str, na_action="ignore") for column in rest})
 
 
 def oracle_rows(data: SplitData) -> list[Metric]:

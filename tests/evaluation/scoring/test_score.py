@@ -15,6 +15,7 @@ from medvlp.core.errors import ConfigError, DataError
 from medvlp.core.randomness import numpy_generator
 from medvlp.evaluation.metric_row import with_draws
 from medvlp.evaluation.results import Counts, Metric, Result, load_result, write_result
+from medvlp.evaluation.scoring.files import score_file
 from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import recompute, score_predictions
 from medvlp.statistics.bootstrap import patient_clusters, resample_patients
@@ -123,6 +124,22 @@ def test_a_validation_table_is_the_same_as_a_validation_split(table: pd.DataFram
     key = lambda row: (row.split, row.metric, row.label, str(row.group), str(row.operating_point), str(row.calibration))  # noqa: E731
     assert sorted(found.metrics, key=key) == sorted(result.metrics, key=key)
     assert found.fitted == result.fitted
+
+
+def test_a_validation_csv_beside_a_parquet_file_of_numbers_is_the_same_table(tmp_path, table: pd.DataFrame) -> None:
+    whole = table.assign(id=range(len(table)), patient_id=table.groupby("patient_id").ngroup(), synthetic=False)
+    whole["StudyYear"] = 2020
+    rows = {split: part.drop(columns="split") for split, part in whole.groupby("split")}
+    rows["test"].to_parquet(tmp_path / "test.parquet")
+    rows["validate"].assign(synthetic=0).to_csv(tmp_path / "validate.csv", index=False)
+    found = score_file(tmp_path / "test.parquet", fit=tmp_path / "validate.csv", options=FAST)
+    write_result(found, tmp_path / "found.json")
+    again = load_result(tmp_path / "found.json")
+    assert again.fitted == score_predictions(whole, options=FAST).fitted
+    assert len(again.cases) == len(whole)
+    rows["test"].to_csv(tmp_path / "validate.csv", index=False)
+    with pytest.raises(DataError, match=r"predictions and in the validation table: \d+\. Split by patient"):
+        score_file(tmp_path / "test.parquet", fit=tmp_path / "validate.csv", options=FAST)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Validate", "VAL"])
