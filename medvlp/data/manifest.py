@@ -240,7 +240,7 @@ class Manifest:
             raise DataError(f"{self._place(index, field)} is no path ({reason}): index the data again.") from None
         if path is None:
             where = f"{self._place(index, field)} leaves the folder {self.root}"
-            raise DataError(f"{where}: set root to a folder that holds all images.")
+            raise DataError(f"{where}: name a folder that holds all images (data.root, or --images).")
         return path
 
     def _place(self, index: int, field: str) -> str:

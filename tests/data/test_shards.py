@@ -263,7 +263,7 @@ def test_names_in_a_manifest_do_not_lead_out_of_its_root(films: Manifest, tmp_pa
     place = inside.partition("/")[2]
     for name in (f"../out/{inside}", f"link.tar/{place}", f"{tmp_path}/out/{inside}"):
         manifest = Manifest.of({"id": ["a"], "image": [name]}, root=deep)
-        with pytest.raises(DataError, match=r"leaves the folder .*root: set root to a folder that holds all images"):
+        with pytest.raises(DataError, match=r"leaves the folder .*root: name a folder that holds all images"):
             manifest.path(0)
     assert member_of("a.tar/512+10/..") is None
     assert member_of("a.tar/0+10/x.png") is None

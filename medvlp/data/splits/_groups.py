@@ -64,8 +64,8 @@ def grouped(manifest: Manifest, *, by: str, seed: int) -> Grouped:
     missing = manifest.arrow(by).null_count
     if missing:
         raise DataError(
-            f"{missing} of {len(manifest)} records have no {by}, so a split could leak: fill it in, or choose "
-            f"records with manifest.having({by!r})."
+            f"{missing} of {len(manifest)} records have no {by}, so a split could leak: fill it in, or leave "
+            f"them out, in a configuration by data.having=[{by}]."
         )
     return Grouped(manifest.column(by), by=by, seed=seed)
 
