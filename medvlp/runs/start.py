@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from torch import nn
+
 from medvlp.answers.asking.declared import Declared, stored_answer
 from medvlp.config.recipe import full_tree
-from medvlp.config.tree import PhaseConfig, RunConfig
+from medvlp.config.tree import RunConfig
 from medvlp.config.yaml import read_yaml
 from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.files import read_json, sha256_of
@@ -19,14 +21,17 @@ from medvlp.data.manifest import Manifest
 from medvlp.models.bundle import head_findings, load_bundle
 from medvlp.models.encoders.inflated import inflate_weights
 from medvlp.models.encoders.slices import named_for_slices
+from medvlp.models.patches import apply_patches
 from medvlp.models.pretrained_head import misfits
 from medvlp.models.surgery import operate
-from medvlp.runs.build import build_banks, operated
+from medvlp.runs.build import Parts, build_banks, operated
 from medvlp.runs.data import open_manifest
 from medvlp.runs.phases import phase_ends
 from medvlp.state._model_teacher import tensors_of
 from medvlp.state.frozen import Frozen
 from medvlp.training.checkpoints import latest, load_checkpoint, load_weights
+from medvlp.training.optimisation import OptimiserOptions, make_optimiser
+from medvlp.training.phases import set_trainable
 from medvlp.training.setup import Outcome
 
 logger = logging.getLogger(__name__)
@@ -75,16 +80,22 @@ def finished(config: RunConfig) -> tuple[Outcome, Manifest] | None:
     return Outcome(facts["samples_seen"], best, facts["best_value"], facts["guard"]["skipped"]), manifest
 
 
-def rehearse_surgery(model: Model, phases: Sequence[PhaseConfig]) -> None:
-    """Do the surgery of all phases to a copy: what cannot be done is refused before the first batch.
+def rehearse_phases(parts: Parts, config: RunConfig) -> None:
+    """Let each phase begin, surgery being done to a copy: what fails, or names nothing, is refused before any batch.
 
     Raises:
-        ConfigError: naming the phase.
+        UserError: naming the phase.
     """
-    if any(phase.surgery for phase in phases):
-        model = copy.deepcopy(model)
-        for i, phase in enumerate(phases):
-            operate(model, phase.surgery, where=f"phases[{i}].surgery")
+    model = copy.deepcopy(parts.model) if any(phase.surgery for phase in config.phases) else parts.model
+    objectives = nn.ModuleDict({name: each for phase in parts.objectives for name, each in phase.items()})
+    for i, phase in enumerate(config.phases):
+        operate(model, phase.surgery, where=f"phases[{i}].surgery")
+        patches = apply_patches(model, phase.patches, seed=config.seed, where=f"phases[{i}].patches")
+        root = nn.ModuleDict({"model": model, "objectives": objectives})
+        set_trainable(root, phase.trainable, where=f"phases[{i}]")
+        # Patterns of options that phases share are compared when the first begins.
+        make_optimiser(root, phase.optimiser or OptimiserOptions(), where=f"phases[{i}].optimiser")
+        patches.remove()
 
 
 def refuse_late_copies(model: Model, states: Mapping[str, State], config: RunConfig) -> None:

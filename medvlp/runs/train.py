@@ -49,7 +49,7 @@ from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.phases import phase_begin, sampler_of
 from medvlp.runs.release import origin_of, taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
-from medvlp.runs.start import files_of, finished, refuse_late_copies, refuse_other_files, rehearse_surgery, start_from
+from medvlp.runs.start import files_of, finished, refuse_late_copies, refuse_other_files, rehearse_phases, start_from
 from medvlp.runs.validate import Validator
 from medvlp.state.ema import Ema
 from medvlp.training._batch_norm import tracking_norms
@@ -219,7 +219,7 @@ class Built:
                 teacher = self.parts.states[name]
                 if isinstance(teacher, Teacher):
                     teacher.check(asked)
-        rehearse_surgery(self.parts.model, config.phases)
+        rehearse_phases(self.parts, config)
         refuse_late_copies(self.parts.model, self.parts.states, config)
         answers = {name: each.answer for name, each in self.parts.answers.items()}
         measures = config.evaluation.measures

@@ -83,6 +83,11 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
 # configuration -------------------------------------------------------------------------------------------------------
 
 
+def later(words: str) -> str:
+    """Return an override with a second phase that has these words."""
+    return f"phases=[{{until: 8, objectives: [clip]}}, {{until: 16, objectives: [clip], {words}}}]"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -112,6 +117,10 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
         (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),
         (["phases.0.trainable=[model.tower.*]"], "'model.tower.*', which matches no parameter"),
+        # Of a later phase too: when it begins the one before it is trained, and another recipe cannot go on with that.
+        ([later("trainable: [model.tower.*]")], "phases[1].trainable has 'model.tower.*', which matches no parameter"),
+        ([later("trainable: []")], "No parameter is trainable in this phase: widen phases[].trainable"),
+        ([later("optimiser: {rates: {model.tower.*: 0.1}}")], "phases[1].optimiser.rates has 'model.tower.*', which"),
         (["phases.0.refresh=[{state: clusters, every: 8}]"], "phases[0].refresh[0].state is 'clusters'"),
         (["model.name=daul"], "no models/architectures component named 'daul': did you mean 'dual'?"),
         (["model.vision.architecture=resnet1000"], "timm has no architecture 'resnet1000'"),
