@@ -16,7 +16,7 @@ import inspect
 import pkgutil
 import typing
 from abc import ABCMeta
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -222,19 +222,19 @@ def validation_sentences(
     is missing.
     """
     sentences = []
-    for fault in error.errors():
+    for fault, loc in _of_what_was_meant(error):
         if fault["type"] == "missing" and not lacking:
             continue
-        path = path_words([where, *fault["loc"]] if where else fault["loc"])
+        path = path_words([where, *loc] if where else loc)
         if fault["type"] == "extra_forbidden":
-            key, known = str(fault["loc"][-1]), _fields_at(model, fault["loc"][:-1])
+            key, known = str(loc[-1]), _fields_at(model, loc[:-1])
             here = getattr(model, "other_names", {}).get(key)
             sentences.append(
                 f"{path} is not a known key: {f'here it is {here}' if here else did_you_mean(key, known)}."
             )
         elif fault["type"] == "missing":
             sentences.append(f"{path} is missing: give it a value.")
-        elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and len(fault["loc"]) == 1:
+        elif fault["type"] == "value_error" and isinstance(fault["input"], Mapping) and len(loc) == 1:
             # Of a whole part of a tree: what it holds would bury the sentence.
             sentences.append(f"{path}: {fault['ctx']['error']}.")
         else:
@@ -242,6 +242,20 @@ def validation_sentences(
             shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
             sentences.append(f"{path} is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
     return sentences
+
+
+def _of_what_was_meant(error: ValidationError) -> Iterator[tuple[Any, tuple[int | str, ...]]]:
+    """Yield faults and their paths, of a number or a ramp those of the one that was written: pydantic tells of both."""
+    faults = error.errors()
+    ramps = {fault["loc"][:n] for fault in faults for n, step in enumerate(fault["loc"]) if "Ramp" in str(step)}
+    numbers = {fault["loc"][:-1]: fault["input"] for fault in faults if fault["loc"][-1:] == ("float",)}
+    for fault in faults:
+        loc = fault["loc"]
+        at = next((n for n in range(len(loc)) if loc[:n] in ramps & numbers.keys()), None)
+        if at is None:
+            yield fault, loc
+        elif (loc[at] == "float") != isinstance(numbers[loc[:at]], Mapping):
+            yield fault, (*loc[:at], *loc[at + 1 :])
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -83,6 +83,11 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_read(
 # configuration -------------------------------------------------------------------------------------------------------
 
 
+def alpha(value: str) -> str:
+    """Return an override with an objective that has a number which may be a ramp."""
+    return f"phases.0.objectives=[{{name: lightclip, alpha: {value}}}]"
+
+
 def later(words: str) -> str:
     """Return an override with a second phase that has these words."""
     return f"phases=[{{until: 8, objectives: [clip]}}, {{until: 16, objectives: [clip], {words}}}]"
@@ -117,6 +122,10 @@ def later(words: str) -> str:
         (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),
         (["phases.0.trainable=[model.tower.*]"], "'model.tower.*', which matches no parameter"),
+        # A number or a ramp: one sentence, of the one that was written.
+        ([alpha("{start: 0, end: 0.5, begin: 9, until: 8}")], "alpha: a ramp that begins at 9 samples cannot have arr"),
+        ([alpha("{start: 0, end: 0.5}")], "medvlp: phases[0].objectives[0].alpha.until is missing: give it a value."),
+        ([alpha("[1]")], "medvlp: phases[0].objectives[0].alpha is [1]: input should be a valid number."),
         # Of a later phase too: when it begins the one before it is trained, and another recipe cannot go on with that.
         ([later("trainable: [model.tower.*]")], "phases[1].trainable has 'model.tower.*', which matches no parameter"),
         ([later("trainable: []")], "No parameter is trainable in this phase: widen phases[].trainable"),
