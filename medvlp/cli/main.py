@@ -139,19 +139,20 @@ def main() -> None:
         raise
     except UserError as error:
         ended = str(error)
-    except (RuntimeError, BlockingIOError) as error:
+    except (RuntimeError, BlockingIOError, MemoryError) as error:
         known = ("DataLoader worker", "Pin memory thread", "process pool")  # torch's and Python's words
         known += ("start new thread", "Resource temporarily unavailable")
         loop = str(error).startswith("Symlink loop from ")  # Python's words
-        if not loop and not any(each in str(error) for each in known):
+        full = isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # torch's words on a processor
+        if not loop and not full and not any(each in str(error) for each in known):
             raise
         ended = f"A worker process ended or cannot begin ({' '.join(str(error).split())}), probably for want of memory "
         ended += "or by a limit of processes (ulimit -u): start again with fewer workers; what was finished is kept."
         if loop:
             ended = f"{error}: a symbolic link leads to itself, name the file or folder that is meant."
-    except MemoryError:
-        ended = "No memory is left, or none that a limit allows (ulimit -v): make room, or raise the limit, and start "
-        ended += "again with fewer workers; what was finished is kept."
+        elif full:
+            ended = "No memory is left, or none that a limit allows (ulimit -v): make room, or raise the limit, and "
+            ended += "start again with fewer workers; what was finished is kept."
     except OSError as error:  # what writers beside ours and standard output find full
         if error.errno not in FULL:
             raise
