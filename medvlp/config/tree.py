@@ -339,7 +339,7 @@ class RunConfig(Node):
 
     other_names: ClassVar[dict[str, str]] = OTHER_NAMES
 
-    run: str = Field(min_length=1)
+    run: str
     seed: int = Field(default=0, ge=0)
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()

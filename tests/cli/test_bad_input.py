@@ -97,7 +97,6 @@ def later(words: str) -> str:
     ("words", "sentence"),
     [
         (["trainning.batch=4"], "trainning is not a known key: did you mean 'training'?"),
-        (["run=''"], "run is '': string should have at least 1 character."),
         (["training.btach=4"], "training.btach is not a known key: did you mean 'batch'?"),
         (["phases.0.untill=4"], "phases[0].untill is not a known key: did you mean 'until'?"),
         (["training.batch=many"], "training.batch is 'many': input should be a valid integer"),
