@@ -266,14 +266,17 @@ def test_ray_makes_the_same_table_though_a_worker_is_killed(
 
 def _workers(parent: int) -> list[int]:
     """Processes of Ray that embed, among the descendants of a process."""
-    found, parents = [], {parent}
-    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+    above, commands = dict[int, int](), dict[int, bytes]()
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            status = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes()
+            above[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            commands[int(folder.name)] = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(status[1]) in parents:
-            parents.add(int(folder.name))
-            found += [int(folder.name)] if command.startswith(b"ray::") and b"Worker" in command else []
+    below = {parent}
+    while grown := {pid for pid, over in above.items() if over in below} - below:  # numbers may begin anew: no order
+        below |= grown
+    found = [
+        pid for pid in below & commands.keys() if commands[pid].startswith(b"ray::") and b"Worker" in commands[pid]
+    ]
     return found
