@@ -97,9 +97,6 @@ app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
 
-_INTERRUPTED = "Interrupted ({}); what was complete is kept: start the same command again to go on."
-
-
 class _InterruptedError(BaseException):
     """A signal: nothing that handles errors on the way may take it for one."""
 
@@ -157,12 +154,10 @@ def main() -> None:
         if error.errno not in FULL:
             raise
         ended = f"The disk is full: {error.filename or 'what is printed'} was not written; make room and start again."
-    except _InterruptedError as signal_:
-        ended = _INTERRUPTED.format(signal_)
-    except ImportError:
-        if not came:  # a compiled module that was being loaded says "initialization failed", and not why
+    except (_InterruptedError, ImportError):
+        if not came:  # a compiled module that a signal meets as it is loaded says "initialization failed", and not why
             raise
-        ended = _INTERRUPTED.format(came[0])
+        ended = f"Interrupted ({came[-1]}); what was complete is kept: start the same command again to go on."
     print(f"medvlp: {ended}", file=sys.stderr)
     sys.exit(UserError.exit_code)
 
