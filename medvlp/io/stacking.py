@@ -41,7 +41,8 @@ class Stack:
         direction: ``(3,)``, displacement in LPS mm for each mm of height; the normal itself unless tilted.
         typical: median step in mm; the thickness where there is one slice.
         steps: lengths in mm from each place to the next, ``(n - 1,)``; `gaps` are those that are too long.
-        even: whether all places lie on one regular grid, but for rounding: 0.1 mm, at most a tenth of the step.
+        even: whether all places lie on one regular grid, but for rounding: 0.1 mm, at most a fifth of the step; where a
+            slice is missing, another is a third of a step off, or more.
         tilt: angle in degrees between direction and normal; `tilted` where that is more than rounding.
     """
 
@@ -119,7 +120,7 @@ def stack_slices(slices: Iterable[Slice]) -> Stack:
     worst = int(np.abs(away).max(axis=1).argmax())
     steps = np.diff(heights)
     typical = float(np.median(steps))
-    slack = max(limit, min(_ROUNDED, 0.1 * typical))  # positions in files often have one decimal
+    slack = max(limit, min(_ROUNDED, 0.2 * typical))  # positions in files often have one decimal
     if np.abs(away[worst]).max() > slack:
         far = float(np.linalg.norm(away[worst]))
         raise places[worst][0].refusal("bad_geometry", f"it lies {far:.3g} mm beside the line of the other slices")
