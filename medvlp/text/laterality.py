@@ -12,9 +12,12 @@ _PAIRS = (
 )  # fmt: skip
 _OTHER = {**dict(_PAIRS), **{right: left for left, right in _PAIRS}}
 _LEFT = frozenset(left for left, _ in _PAIRS)
-# Single letters are sides before a word in small letters ("R lung", "L-sided", "L to R") or in a comparison ("L>R"),
-# but not in "R/O", "L spine" or an initial.
-_LETTER = r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
+# Single letters are sides before a word in small letters ("R lung", "L-sided", "L to R"), in a comparison ("L>R"), in
+# brackets ("small (L) effusion") or behind "on the", but not in "R/O", "L spine" or an initial.
+_LETTER = (
+    r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
+    r"|(?<=\s\()[LR](?=\))|(?<=\bon the )[LR](?![\w/])"
+)
 _ABBREVIATIONS = "|".join(word.upper() for pair in _PAIRS[3:-1] for word in pair)
 # "Drain left in place" and "the right setting" have no side, and are no copies; "on the left in place" has one.
 _VERB = r"(?<!\b[Tt]he\s)(?<!\b[Oo]n\s)(?i:left|right)\s+(?i:in\s+(?:place|situ))\b|(?i:right\s(?:clinical|setting))"
@@ -58,8 +61,8 @@ _ABSENT = re.compile(
 )
 # Both sides, or a place that the other side lacks: a left middle lobe would give the copy away.
 _NOT_TURNED = re.compile(
-    r"\b(?:bilateral(?:ly)?|bilat|b/l|both|RML|middle[ -]lobes?|lingul\w*|minor fissures?|aort\w+|atri\w+|gastric|liver"
-    r"|hepatic|spleen)\b",
+    r"\b(?:bilateral(?:ly)?|bilat|b/l|[lr]/[lr]|both|RML|middle[ -]lobes?|lingul\w*|minor fissures?|aort\w+|atri\w+|gastric"
+    r"|liver|hepatic|spleen)\b",
     re.IGNORECASE,
 )
 # Nor does one with such a word, or a heading.

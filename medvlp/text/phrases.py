@@ -23,7 +23,8 @@ T = TypeVar("T")
 _Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
-    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t\.(?=\s+(?-i:[a-z]))|(?<!\S)vs\.|(?<![\w/])(?:[wc]/[ow]|b/l)(?![\w/])"
+    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t?\.(?=\s+(?-i:[a-z]))|(?<!\S)vs\."
+    r"|(?<![\w/])(?:[wc]/[ow]|b/l|[lr]/[lr])(?![\w/])|(?<=\s)\([lr]\)"
     r"|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
     re.IGNORECASE,
 )
@@ -34,7 +35,8 @@ _IRREGULAR = {
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
     "c/w": "consistent", "sulci": "sulcus", "nil": "no", "fx": "fracture",
     "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative", "lt.": "lt",
-    "rt.": "rt", "vs.": "versus",
+    "rt.": "rt", "l.": "lt", "r.": "rt", "(l)": "left", "(r)": "right", "l/r": "bilateral", "r/l": "bilateral",
+    "vs.": "versus",
     # British
     "centre": "center", "characterised": "characterized", "favour": "favor", "favoured": "favored",
     "favouring": "favoring", "fibre": "fiber", "generalised": "generalized", "localised": "localized",

@@ -24,6 +24,8 @@ from medvlp.text.laterality import other_side, sided_statements, unsided_stateme
             "Opacity in the R\n\nlung bases clear. Right effusion.",
         ),
         ("Left chest tube in place.", "Right chest tube in place."),
+        ("Small (L) effusion.", "Small (R) effusion."),
+        ("Effusion on the R.", "Effusion on the L."),
         ("Drain on the left in place.", "Drain on the right in place."),
         ("Left chest tube was left in place.", "Right chest tube was left in place."),
         ("Right drain left\nin situ.", "Left drain left\nin situ."),
@@ -55,6 +57,7 @@ def test_sides_of_what_is_stated_are_exchanged_and_all_else_stays(text: str, tur
         "Central line was Left  in situ.",
         "Right middle lobe opacity.",  # there is no left middle lobe,
         "Opacity in the middle lobe of the right lung.",
+        "L/R effusions, larger on the left.",
         "Left lingular atelectasis.",  # no right lingula
         "Fluid in the right minor fissure.",  # and no left minor fissure
     ],

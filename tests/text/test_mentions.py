@@ -26,6 +26,10 @@ def only(text: str) -> Mention:
         ("Consolidation LMZ.", "left", "mid lung"),
         ("Left mid lung consolidation.", "left", "mid lung"),  # only the right lung has a middle lobe
         ("Consolidation in the right mid zone.", "right", "mid lung"),
+        ("Small (R) consolidation.", "right", ""),
+        ("Consolidation on the L.", "left", ""),
+        ("L. basal consolidation.", "left", "lung base"),
+        ("R/L consolidation.", "bilateral", ""),
         ("Consolidation, left greater than right.", "bilateral", ""),
         ("Consolidation.", "", ""),
     ],
