@@ -61,8 +61,8 @@ _ABSENT = re.compile(
 )
 # Both sides, or a place that the other side lacks: a left middle lobe would give the copy away.
 _NOT_TURNED = re.compile(
-    r"\b(?:bilateral(?:ly)?|bilat|b/l|[lr]/[lr]|both|RML|middle[ -]lobes?|lingul\w*|minor fissures?|aort\w+|atri\w+|gastric"
-    r"|liver|hepatic|spleen)\b",
+    r"\b(?:bilateral(?:ly)?|bilat|b/l|[lr]/[lr]|both|RML|middle[ -]lobes?|lingul\w*|minor fissures?|aort\w+|atri\w+"
+    r"|gastric|liver|hepatic|spleen)\b",
     re.IGNORECASE,
 )
 # Nor does one with such a word, or a heading.
