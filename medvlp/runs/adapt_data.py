@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ def read_films(
         if label in columns:  # a name that stands twice was refused when it was read
             raise DataError(f"{table} has two columns of the finding {name!r}: rename or drop one.")
         columns[label] = name
-    ((film, rows),) = Counter(filter(None, source.column("path"))).most_common(1) or [("", 0)]
+    named_files = (os.path.relpath(images / path, images) for path in source.column("path") if path)  # ./a.png is a.png
+    ((film, rows),) = Counter(named_files).most_common(1) or [("", 0)]
     if rows > 1:
         raise DataError(f"{table} names the file {film} in {rows} rows, and would count it so often: leave one row.")
     whole = index_cohort("csv", images, {"columns": columns, "table": str(table.resolve()), "encoding": encoding})

@@ -293,9 +293,10 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
         write(twice, [[row[0], row[1], row[2], row[3]] for row in rows], ["path", "patient_id", *names])
         assert told in refused(twice)
     again = tmp_path / "again.csv"  # one reader says so, the other not
-    write(again, [*rows, [*rows[3][:2], "0" if rows[3][2] == "1" else "1", *rows[3][3:]]])
-    told = refused(again)
-    assert told == f"{again} names the file {rows[3][0]} in 2 rows, and would count it so often: leave one row."
+    for name in (rows[3][0], f"./{rows[3][0]}", str(folder / "films" / rows[3][0])):
+        write(again, [*rows, [name, rows[3][1], "0" if rows[3][2] == "1" else "1", *rows[3][3:]]])
+        told = refused(again)
+        assert told == f"{again} names the file {rows[3][0]} in 2 rows, and would count it so often: leave one row."
     other = tmp_path / "other.csv"
     write(other, [[row[0], row[1], row[2]] for row in rows], ["file", "patient_id", "effusion"])
     assert "has no column path (there: file, patient_id, effusion)" in refused(other)
