@@ -83,11 +83,8 @@ def predict(
             progress=tell,
         )
     written = write_score_table(tables[0], found, rows) if tables else 0
-    if backend == "int8" and loaded.bundle.int8 is not None:
-        typer.echo(f"Computed by {backend}. {loaded.bundle.int8.summary()}", err=True)
-    elif loaded.compiled:
-        cosine = min(tower.cosine for tower in loaded.compiled)
-        typer.echo(f"Computed by {backend}: its towers agree with torch's to a cosine of {cosine:.6f}.", err=True)
+    if loaded.compiled:
+        typer.echo(_computed_by(backend, loaded), err=True)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -111,6 +108,15 @@ def _outputs(out: list[Path], inputs: list[Path], maps: Path | None) -> tuple[li
     for folder in [*folders, *([] if maps is None else [maps])]:
         check_place(folder)
     return tables, folders
+
+
+def _computed_by(backend: str, model: VisionLanguageModel) -> str:
+    if not any(tower.used for tower in model.compiled):
+        return f"Computed by torch: a graph of {backend} does not give what this answer reads of a tower."
+    if backend == "int8" and model.bundle.int8 is not None:
+        return f"Computed by {backend}. {model.bundle.int8.summary()}"
+    cosine = min(tower.cosine for tower in model.compiled)
+    return f"Computed by {backend}: its towers agree with torch's to a cosine of {cosine:.6f}."
 
 
 def _held_back(results: Sequence[Mapping[str, Any]]) -> str:

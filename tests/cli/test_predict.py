@@ -161,6 +161,19 @@ def test_another_engine_gives_the_scores_and_says_how_well_it_agrees(
         assert result["scores"] == pytest.approx(expected, abs=0.02)
 
 
+def test_what_lies_inside_a_tower_is_said_to_be_computed_by_torch(cli: Cli, films: Path, tmp_path: Path) -> None:
+    """Masks are drawn from its levels, which no graph gives: there is no engine whose agreement could be told."""
+    pytest.importorskip("onnxruntime", reason="an engine that computes towers, in the extra `serve`")
+    heads = {"image/segmentation": {"name": "fpn", "classes": 1, "width": 4}}
+    drawn = StoredAnswer("segmentation", "segmentation", {"labels": ["lung"]}, ["lung"])
+    model = build_model({"name": "vision", "vision": VISION, "heads": heads}, tokenizer=None)
+    save_bundle(tmp_path / "bundle", Bundle(model, None, preprocessing=[READ], answers=(drawn,)))
+    told = cli("predict", tmp_path / "bundle", films / "0.png", "--backend", "onnxruntime")
+    assert told.code == 0
+    assert "Computed by torch: a graph of onnxruntime does not give what this answer reads of a tower." in told.err
+    assert "Computed by onnxruntime" not in told.err
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

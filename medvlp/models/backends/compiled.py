@@ -89,6 +89,11 @@ class CompiledTower:
         self._texts = 0
         tower.forward = self  # type: ignore[method-assign]
 
+    @property
+    def used(self) -> bool:
+        """Whether a graph was made: what lies inside the tower, and a few texts, are computed by torch."""
+        return bool(self._graphs)
+
     def __call__(
         self, values: Tensor, *, parts: frozenset[str], mask: Tensor | None = None, position: Tensor | None = None
     ) -> Encoded:
