@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import available, fill, path_words, schema, validation_sentences
+from medvlp.core.registry import available, fill, path_words, schema, truth_values, validation_sentences
 from medvlp.core.schedules import Number, Ramp, ends_of
 from medvlp.data.splits import split_spec
 from medvlp.training.optimisation import OptimiserOptions, check_options
@@ -69,7 +69,8 @@ def weight_of(value: object, *, where: str) -> Number:
         number = Ramp.model_validate(value) if isinstance(value, Mapping) else value
     except ValidationError as error:
         raise ConfigError(" ".join(validation_sentences(error, where=where, model=Ramp))) from None
-    plain = isinstance(number, int | float | Ramp) and not isinstance(number, bool)
+    said = value.values() if isinstance(value, Mapping) else [value]
+    plain = isinstance(number, int | float | Ramp) and not any(isinstance(each, bool) for each in said)
     if not plain or not all(map(math.isfinite, ends_of(number))):
         raise ConfigError(f"{where} is {value!r}: give a finite number or a ramp {{start, end, until}}.")
     return number if isinstance(number, Ramp) else float(number)
@@ -186,10 +187,11 @@ def _check_answer(options: object, *, where: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     try:
-        model.model_validate(own)
+        faults = truth_values(own, model.model_validate(own).model_dump(), where=where)
     except ValidationError as error:
-        if faults := validation_sentences(error, where=where, model=model, lacking=False):
-            raise ConfigError(" ".join(faults)) from None
+        faults = validation_sentences(error, where=where, model=model, lacking=False)
+    if faults:
+        raise ConfigError(" ".join(faults))
 
 
 def _found(node: Any, steps: Sequence[str], at: _Path) -> Iterator[tuple[Any, Any, _Path]]:  # noqa: ANN401

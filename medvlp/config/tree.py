@@ -23,7 +23,7 @@ from medvlp.config.components import component_faults, named, named_model
 from medvlp.config.yaml import load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import validation_sentences
+from medvlp.core.registry import truth_values, validation_sentences
 from medvlp.data.splits import split_spec
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.training.optimisation import OptimiserOptions
@@ -390,8 +390,11 @@ def checked(model: type[Config], tree: Mapping[str, object], *, source: str | Pa
         ConfigError: with one sentence a fault, those of its components included, after the name of its source if any.
     """
     try:
-        return model.model_validate(tree)
+        made = model.model_validate(tree)
     except ValidationError as error:
         refuse_other_kind(tree, model.model_fields, source=source)
         sentences = " ".join([*validation_sentences(error, where="", model=model), *component_faults(tree, error)])
         raise ConfigError(f"{source}: {sentences}" if source else sentences) from None
+    if faults := truth_values(tree, made.model_dump(), where=""):
+        raise ConfigError(" ".join([f"{source}:", *faults] if source else faults))
+    return made

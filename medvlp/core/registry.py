@@ -152,7 +152,7 @@ def fill(
         raise ConfigError(f"{where}: {name!r} has an option `{own[0]}` of its own: call it otherwise.")
     options = {key: value for key, value in spec.items() if key not in reserved}
     try:
-        return {"name": name, **model.model_validate(options).model_dump(mode="json")}
+        made = model.model_validate(options).model_dump(mode="json")
     except ValidationError as error:
         faults, at = validation_sentences(error, where=where, model=model), component(folder, name).__module__
         lacks = [each["loc"][0] for each in error.errors() if each["type"] == "missing"]
@@ -160,6 +160,9 @@ def fill(
         raise ConfigError(" ".join(faults)) from None
     except PydanticSerializationError as error:
         raise ConfigError(f"{where}: no file holds an option of {name!r} ({error}): give it a plain type.") from error
+    if faults := truth_values(options, made, where=where):
+        raise ConfigError(" ".join(faults))
+    return {"name": name, **made}
 
 
 def build(folder: str, spec: Mapping[str, object], *, where: str, given: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401
@@ -242,6 +245,29 @@ def validation_sentences(
             shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
             sentences.append(f"{path} is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
     return sentences
+
+
+def truth_values(given: object, made: object, *, where: str) -> list[str]:
+    """Return a sentence for each ``true`` or ``false`` that pydantic took for the number 1 or 0.
+
+    Args:
+        given: plain data.
+        made: the same when it was validated, plain again.
+        where: path in the configuration; may be empty.
+
+    Example:
+        >>> truth_values({"until": True}, {"until": 1, "name": "x"}, where="phases[0]")
+        ["phases[0].until is True: input should be a number, not true or false."]
+    """
+    if isinstance(given, bool) and isinstance(made, int | float) and not isinstance(made, bool):
+        return [f"{where} is {given}: input should be a number, not true or false."]
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        pairs = [(f"{where}.{key}".removeprefix("."), each, made.get(key)) for key, each in given.items()]
+    elif isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        pairs = [(f"{where}[{at}]", each, there) for at, (each, there) in enumerate(zip(given, made, strict=False))]
+    else:
+        return []
+    return [fault for path, each, there in pairs for fault in truth_values(each, there, where=path)]
 
 
 def _of_what_was_meant(error: ValidationError) -> Iterator[tuple[Any, tuple[int | str, ...]]]:

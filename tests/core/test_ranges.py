@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from medvlp.config.tree import EvaluationConfig, checked
+from medvlp.core.components import KINDS
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import build
+from medvlp.core.registry import available, build, fill, schema
 from medvlp.core.schedules import Ramp
 from medvlp.models.encoders._timm import channel_statistic
 
@@ -46,6 +47,17 @@ from medvlp.models.encoders._timm import channel_statistic
 def test_what_makes_no_sense_is_refused(folder: str, spec: dict[str, Any], option: str) -> None:
     with pytest.raises(ConfigError, match=option):
         build(folder, spec, where="here", given={"manifest": None, "root": Path(), "progress": None})
+
+
+@pytest.mark.parametrize("folder", sorted({kind.folder for kind in KINDS.values()}))
+def test_no_component_takes_true_for_the_number_1(folder: str) -> None:
+    for name in available(folder):
+        options = schema(folder, name).model_fields
+        whole = not any(option.is_required() for option in options.values())
+        for key, option in options.items():
+            if whole and type(option.default) in (int, float):
+                with pytest.raises(ConfigError, match=rf"(?s)here\.{key} is True: input should be"):
+                    fill(folder, {"name": name, key: True}, where="here")
 
 
 @pytest.mark.parametrize(
