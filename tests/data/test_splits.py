@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.registry import available
+from medvlp.core.registry import available, fill
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits import load_split, make_split, part_facts, split_hash, split_spec, subset
 from medvlp.data.splits._groups import checked_fractions, cut
@@ -91,6 +92,31 @@ def test_fractions_are_those_asked_for() -> None:
         assert shares == pytest.approx({"train": 0.5, "validate": 0.2, "test": 0.3}, abs=within)
     nobody = make_split(manifest, {"name": "stratified", "fractions": {"train": 0.5, "validate": 0.0, "test": 0.5}})
     assert nobody.parts["validate"] == ()
+
+
+@pytest.mark.parametrize("rule", ["own", "patient", "study", "stratified", "site"])
+@pytest.mark.parametrize(
+    ("fractions", "told"),
+    [
+        ({"train": 0.7, "valdate": 0.15, "test": 0.15}, "'valdate' would be a part that nothing reads: call it 'valid"),
+        ({"train": 0.7, "Val": 0.15, "test": 0.15}, "'Val' would be a part that nothing reads: call it 'validate'"),
+        ({"trian": 0.7, "test": 0.3}, "'trian' would be a part that nothing reads: call it 'train'"),
+        ({"train": 0.7, "test": 0.7}, r"\{'train': 0.7, 'test': 0.7\} do not sum to 1"),
+        ({"train": math.nan, "test": 0.3}, "do not sum to 1"),
+    ],
+)
+def test_shares_that_make_no_parts_are_refused_before_a_cohort_is_read(
+    rule: str, fractions: dict[str, float], told: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.split\.fractions.*{told}"):
+        fill("data/splits", {"name": rule, "fractions": fractions}, where="data.split")
+    with pytest.raises(ConfigError, match=told):
+        checked_fractions(fractions)
+
+
+def test_a_part_of_another_name_stays_one() -> None:
+    for shares in ({"train": 0.7, "tune": 0.1, "test": 0.2}, {"train": 0.5, "test": 0.25, "test2": 0.25}):
+        assert set(make_split(cohort([1] * 60), {"name": "patient", "fractions": shares}).parts) == set(shares)
 
 
 def test_the_order_in_which_fractions_are_written_moves_nobody() -> None:
@@ -287,7 +313,7 @@ def test_subsets_that_cannot_be_taken_are_refused() -> None:
     manifest = cohort([1] * 30)
     with pytest.raises(DataError, match="has no column 'split': split it first"):
         subset(manifest, share=0.1)
-    placed = make_split(manifest, {"name": "patient", "fractions": {"training": 1}}).apply(manifest)
+    placed = manifest.with_column("split", ["training"] * len(manifest))
     with pytest.raises(DataError, match=r"No record is in the part 'train'.*did you mean 'training'"):
         subset(placed, share=0.1)
     with pytest.raises(DataError, match=r"Fewer than 25 groups of id\.patient belong to some classes: .*present \d+"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
 from medvlp.core.registry import FromModel
 from medvlp.data.manifest import Manifest
+from medvlp.data.splits._lists import PART_WORDS
 
 Cohort = Annotated[Manifest, FromModel("manifest")]
 DEFAULT_FRACTIONS: dict[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
@@ -76,6 +79,18 @@ def place(seed: int, group: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def _checked(fractions: dict[str, float] | None) -> dict[str, float] | None:
+    try:
+        checked_fractions(fractions)
+    except ConfigError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    return fractions
+
+
+# Of a configuration: refused when it is read, also where a column of parts makes them idle.
+Fractions = Annotated[dict[str, float] | None, AfterValidator(_checked)]
+
+
 def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]:
     """Return the shares of the parts: train first, test last, others between in the order of their names.
 
@@ -86,6 +101,11 @@ def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]
         raise ConfigError(f"The split fractions {shares} do not sum to 1: change one of them.")
     if "" in shares:
         raise ConfigError("A split fraction has no name: name it, as in {train: 0.8, test: 0.2}.")
+    for name in [each for each in shares if each not in DEFAULT_FRACTIONS]:
+        lacking = sorted(DEFAULT_FRACTIONS.keys() - shares)
+        near = [PART_WORDS.get(name.casefold(), ""), *get_close_matches(name.casefold(), lacking, cutoff=0.75)]
+        if meant := next((each for each in near if each in lacking), ""):
+            raise ConfigError(f"The split fraction {name!r} would be a part that nothing reads: call it {meant!r}.")
     return {name: shares[name] for name in sorted(shares, key=lambda each: (each != "train", each == "test", each))}
 
 

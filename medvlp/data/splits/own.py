@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import Cohort
+from medvlp.data.splits._groups import Cohort, Fractions
 from medvlp.data.splits._split import Split, of_rows
 from medvlp.data.splits.patient import by_patient
 
 
-def own(manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0) -> Split:
+def own(manifest: Cohort, *, fractions: Fractions = None, seed: int = 0) -> Split:
     """Take the column ``split`` as it is; without one, split by patient.
 
     Args:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import Cohort, checked_fractions, grouped, parted
+from medvlp.data.splits._groups import Cohort, Fractions, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 
-def by_patient(
-    manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0, by: str = "id.patient"
-) -> Split:
+def by_patient(manifest: Cohort, *, fractions: Fractions = None, seed: int = 0, by: str = "id.patient") -> Split:
     """Split so that each patient stands on one side.
 
     A patient's place is u = SHA-256(seed, patient) / 2^256, cut at the cumulated fractions; fractions are therefore met

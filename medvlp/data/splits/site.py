@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
-from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, parted
+from medvlp.data.splits._groups import Cohort, Fractions, Grouped, checked_fractions, grouped, parted
 from medvlp.data.splits._split import Split, of_rows
 
 
@@ -14,7 +14,7 @@ def by_site(
     *,
     held: tuple[str, ...] = (),
     column: str = "site",
-    fractions: dict[str, float] | None = None,
+    fractions: Fractions = None,
     seed: int = 0,
     by: str = "id.patient",
 ) -> Split:

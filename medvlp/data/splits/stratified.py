@@ -17,7 +17,7 @@ from pydantic import Field
 
 from medvlp.core.errors import DataError
 from medvlp.data.manifest import Manifest
-from medvlp.data.splits._groups import Cohort, Grouped, checked_fractions, grouped, label_columns
+from medvlp.data.splits._groups import Cohort, Fractions, Grouped, checked_fractions, grouped, label_columns
 from medvlp.data.splits._split import Split, of_rows
 
 
@@ -25,7 +25,7 @@ def stratified(
     manifest: Cohort,
     *,
     labels: tuple[str, ...] = (),
-    fractions: dict[str, float] | None = None,
+    fractions: Fractions = None,
     seed: Annotated[int, Field(ge=0)] = 0,
     pairs: bool = False,
     by: str = "id.patient",

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medvlp.data.splits._groups import Cohort
+from medvlp.data.splits._groups import Cohort, Fractions
 from medvlp.data.splits._split import Split
 from medvlp.data.splits.patient import by_group
 
 
-def by_study(
-    manifest: Cohort, *, fractions: dict[str, float] | None = None, seed: int = 0, by: str = "id.study"
-) -> Split:
+def by_study(manifest: Cohort, *, fractions: Fractions = None, seed: int = 0, by: str = "id.study") -> Split:
     """Split so that each study stands on one side, as `by_patient` does with patients.
 
     For data sets without patients, and to rebuild what others did: where patients are known, several studies of one are

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.data.splits._groups import Cohort, checked_fractions, grouped
+from medvlp.data.splits._groups import Cohort, Fractions, checked_fractions, grouped
 from medvlp.data.splits._split import Split, of_rows
 
 _DATE = re.compile(r"(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?(?:[T ].*)?")
@@ -17,7 +17,7 @@ def by_time(
     manifest: Cohort,
     *,
     column: str,
-    fractions: dict[str, float] | None = None,
+    fractions: Fractions = None,
     cuts: dict[str, str] | None = None,
     follow_ups: bool = False,
     by: str = "id.patient",
