@@ -43,6 +43,7 @@ from medvlp.runs.data import build_views, open_manifest, open_split
 from medvlp.runs.fitting import store_fitted
 from medvlp.runs.gallery import gallery_of
 from medvlp.runs.known import compare_with_training
+from medvlp.runs.needs import check_fit
 from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
 
@@ -167,6 +168,7 @@ def open_evaluation(
     if memory is not None and isinstance(model.model, TowerModel):
         model.model.requires_grad_(False).remembered = memory
     whole, manifest = judged_manifest(config.data, options, whole=whole)
+    check_fit(options, set(whole.column("split").tolist()) - {None} if "split" in whole else ())
     prefix = reading_of(manifest, model.bundle.preprocessing, model.model)
     readable_kinds(manifest, build_views(prefix, where="preprocessing"), model.model)
     if "text" in manifest:

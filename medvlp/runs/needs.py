@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from medvlp.config.tree import RunConfig
-from medvlp.core.errors import ConfigError, did_you_mean
+from medvlp.config.tree import EvaluationConfig, RunConfig
+from medvlp.core.errors import ConfigError, UserError, did_you_mean
 from medvlp.core.fields import ENCODABLE
 from medvlp.core.keys import Key
 from medvlp.core.protocols import Objective, State, Teacher
@@ -41,6 +41,34 @@ def check_unpatched(config: RunConfig) -> None:
             what = drawing(phase.patches, phase.surgery)
             if getattr(config.training, option) and what:
                 raise ConfigError(f"phases[{i}].{what} not go with training.{option}: leave one of them out.")
+
+
+def check_parts(config: RunConfig, there: Collection[str]) -> None:
+    """Refuse data, of the parts `there`, that a run cannot be trained on, or not be judged on as it says."""
+    if "train" not in there:
+        raise UserError(
+            f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
+            "name the training records so, or leave the split column out."
+        )
+    if config.training.patience is not None and "validate" not in there:
+        raise UserError(
+            "training.patience counts validations, and no record is in the split 'validate': split some off, or "
+            "leave patience out."
+        )
+    judged = config.evaluation
+    if judged.split not in ("test", *there):  # which is the default, and a run may be trained without
+        raise ConfigError(
+            f"evaluation.split is {judged.split!r}, of which is no record: {did_you_mean(judged.split, there)}."
+        )
+    check_fit(judged, there)
+
+
+def check_fit(judged: EvaluationConfig, there: Collection[str]) -> None:
+    """Refuse a part for thresholds and calibrations that is none of the usual ones and not `there`."""
+    if judged.fit is not None and judged.fit not in ("train", "validate", "test", *there):
+        raise ConfigError(
+            f"evaluation.fit is {judged.fit!r}, of which is no record: {did_you_mean(judged.fit, there)}, or null."
+        )
 
 
 def check_need(key: Key, who: str, states: Mapping[str, State], there: set[str], where: str) -> None:

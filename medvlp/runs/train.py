@@ -46,6 +46,7 @@ from medvlp.runs.build import Parts, Words, build_banks, build_parts, open_token
 from medvlp.runs.data import build_views, fitted_views, open_manifest, open_split, repeats
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
+from medvlp.runs.needs import check_parts
 from medvlp.runs.phases import phase_begin, sampler_of
 from medvlp.runs.release import origin_of, taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
@@ -167,17 +168,8 @@ class Built:
         if "split" in self.manifest:
             logger.info(part_line(part_facts(self.manifest)))
         there = set(self.manifest.column("split").tolist()) - {None}
-        if "train" not in there:
-            raise UserError(
-                f"No record is in the split 'train' (there: {', '.join(map(str, sorted(there, key=str)))}): "
-                "name the training records so, or leave the split column out."
-            )
+        check_parts(config, there)
         names = [name for name in ("train", "validate") if name in there]
-        if options.patience is not None and "validate" not in there:
-            raise UserError(
-                "training.patience counts validations, and no record is in the split 'validate': split some off, or "
-                "leave patience out."
-            )
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
         if remark := repeats(options.batch, len(self.splits["train"])):

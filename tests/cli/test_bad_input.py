@@ -105,6 +105,8 @@ def later(words: str) -> str:
         (["phases.0.until=true"], "phases[0].until is True: input should be a number, not true or false."),
         (["phases.0.objectives=[{name: clip, weight: {start: 0, end: 1, until: true}}]"], "'until': True}: give a"),
         (["answers.maccap={tries: true}"], "answers.maccap.tries is True: input should be a number"),
+        (["evaluation.split=tset"], "evaluation.split is 'tset', of which is no record: did you mean 'test'?"),
+        (["evaluation.fit=valdate"], "evaluation.fit is 'valdate', of which is no record: did you mean 'validate'?"),
         (["phases=[]"], "phases is []: list should have at least 1 item"),
         (["phases.0.objectives=[{name: clpi}]"], "no objectives component named 'clpi': did you mean 'clip'?"),
         (["phases.0.objectives=[{name: clip, positivs: own}]"], "positivs is not a known key: did you mean 'posi"),
