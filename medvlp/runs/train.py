@@ -120,6 +120,7 @@ def train(config: RunConfig, *, stop_at: int | None = None, judged: Iterable[str
 
 def dry_run(config: RunConfig) -> str:
     """Build everything, send one batch through the first phase, return the plan; only the pixel cache is written."""
+    check_place(Path(config.run))
     with silent():
         built = Built(config)
     plan, log = Trainer(built.setup).dry_run()

@@ -207,6 +207,13 @@ def test_a_part_of_a_tree_in_the_wrong_place_does_not_bury_the_sentence(cli: Cli
     assert len(told) < 2000
 
 
+def test_a_dry_run_refuses_the_place_that_the_run_would(cli: Cli, config: Path) -> None:
+    for place in (config, config / "inside"):
+        told = cli("train", config, f"run={place}", "--dry-run").refused()
+        assert f"{place} cannot be written (" in told
+        assert "choose a folder you may write to" in told
+
+
 @pytest.mark.parametrize(
     ("command", "config", "sentence"),
     [
