@@ -174,7 +174,9 @@ def _learn(counts: Counter[str], fixed: list[str], vocab_size: int) -> dict[str,
     """Return token -> id; the alphabet goes in as special tokens, which the trainer numbers in the given order."""
     model = FastTokenizer(models.WordPiece(unk_token="[UNK]"))
     model.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=fixed, show_progress=False)
+    # Each merge shortens a word, so there are no more pieces than letters; the trainer reserves what it is told.
+    most = min(vocab_size, len(fixed) + sum(map(len, counts)))
+    trainer = trainers.WordPieceTrainer(vocab_size=most, special_tokens=fixed, show_progress=False)
     model.train_from_iterator(_repeated(counts), trainer)
     return model.get_vocab(with_added_tokens=False)
 

@@ -49,6 +49,14 @@ def bert_folder(tmp_path: Path, wordpiece: WordPieceTokenizer) -> Path:
     return tmp_path / "bert"
 
 
+def test_a_vocabulary_of_more_pieces_than_the_corpus_has_is_that_of_all_its_pieces(
+    wordpiece: WordPieceTokenizer,
+) -> None:
+    for most in (10**9, 10**12, 2**64):  # the trainer would reserve memory for each, and end the process
+        assert train_wordpiece(CORPUS, vocab_size=most).tokens() == wordpiece.tokens()
+    assert set("There is a small left".lower().split()) <= set(wordpiece.tokens())
+
+
 def test_special_tokens_have_the_first_ids(wordpiece: WordPieceTokenizer) -> None:
     assert wordpiece.tokens()[:5] == SPECIAL_TOKENS == ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     assert (wordpiece.pad_id, wordpiece.cls_id, wordpiece.sep_id, wordpiece.mask_id) == (0, 2, 3, 4)
