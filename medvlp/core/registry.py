@@ -257,7 +257,7 @@ def truth_values(given: object, made: object, *, where: str) -> list[str]:
 
     Example:
         >>> truth_values({"until": True}, {"until": 1, "name": "x"}, where="phases[0]")
-        ["phases[0].until is True: input should be a number, not true or false."]
+        ['phases[0].until is True: input should be a number, not true or false.']
     """
     if isinstance(given, bool) and isinstance(made, int | float) and not isinstance(made, bool):
         return [f"{where} is {given}: input should be a number, not true or false."]
