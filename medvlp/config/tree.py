@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +22,7 @@ from medvlp.config.components import component_faults, named, named_model
 from medvlp.config.yaml import load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
-from medvlp.core.registry import truth_values, validation_sentences
+from medvlp.core.registry import readable, truth_values, validation_sentences
 from medvlp.data.splits import split_spec
 from medvlp.statistics.operating_points import DEFAULT_PREVALENCES, parse_rule
 from medvlp.training.optimisation import OptimiserOptions
@@ -38,19 +37,6 @@ class Node(BaseModel):
 
     # Constants: the end of a ramp may be .inf, and would else be written as null.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-def _readable(read: Callable[[str], object]) -> AfterValidator:
-    """Refuse text at once that would be refused when it is read, after hours of training."""
-
-    def check(text: str) -> str:
-        try:
-            read(text)
-        except ConfigError as error:
-            raise ValueError(str(error).rstrip(".")) from None
-        return text
-
-    return AfterValidator(check)
 
 
 Component = dict[str, Any]
@@ -295,11 +281,11 @@ class EvaluationConfig(Node):
     groups: list[str] = Field(default=["sex", "age", "view_position", "site", "scanner", "source"])
     labels: list[str] = Field(default_factory=list)
     features: str | None = None
-    decoding: Annotated[str, _readable(Decoding.of)] = ""
+    decoding: Annotated[str, readable(Decoding.of)] = ""
     gallery: int = Field(default=12, ge=0)
     fit: str | None = "validate"
     calibration: Literal["temperature", "platt", "dirichlet", "isotonic"] = "platt"
-    points: list[Annotated[str, _readable(parse_rule)]] = Field(default_factory=list)
+    points: list[Annotated[str, readable(parse_rule)]] = Field(default_factory=list)
     prevalences: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default=list(DEFAULT_PREVALENCES))
     into_bundle: bool = False
 

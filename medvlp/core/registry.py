@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import PydanticSerializationError
 
 from medvlp.core.errors import ConfigError, did_you_mean
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,19 @@ def validation_sentences(
             shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]} ..."
             sentences.append(f"{path} is {shown}: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
     return sentences
+
+
+def readable(read: Callable[[Value], object]) -> AfterValidator:
+    """Annotate an option that is refused when it is given as `read` would refuse it later, after hours of training."""
+
+    def check(value: Value) -> Value:
+        try:
+            read(value)
+        except ConfigError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return value
+
+    return AfterValidator(check)
 
 
 def truth_values(given: object, made: object, *, where: str) -> list[str]:

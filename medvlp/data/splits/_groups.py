@@ -8,10 +8,9 @@ from difflib import get_close_matches
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator
 
 from medvlp.core.errors import ConfigError, DataError, did_you_mean
-from medvlp.core.registry import FromModel
+from medvlp.core.registry import FromModel, readable
 from medvlp.data.manifest import Manifest
 from medvlp.data.splits._lists import PART_WORDS
 
@@ -79,18 +78,6 @@ def place(seed: int, group: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _checked(fractions: dict[str, float] | None) -> dict[str, float] | None:
-    try:
-        checked_fractions(fractions)
-    except ConfigError as error:
-        raise ValueError(str(error).rstrip(".")) from None
-    return fractions
-
-
-# Of a configuration: refused when it is read, also where a column of parts makes them idle.
-Fractions = Annotated[dict[str, float] | None, AfterValidator(_checked)]
-
-
 def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]:
     """Return the shares of the parts: train first, test last, others between in the order of their names.
 
@@ -107,6 +94,10 @@ def checked_fractions(fractions: Mapping[str, float] | None) -> dict[str, float]
         if meant := next((each for each in near if each in lacking), ""):
             raise ConfigError(f"The split fraction {name!r} would be a part that nothing reads: call it {meant!r}.")
     return {name: shares[name] for name in sorted(shares, key=lambda each: (each != "train", each == "test", each))}
+
+
+# Of a configuration: refused when it is read, also where a column of parts makes them idle.
+Fractions = Annotated[dict[str, float] | None, readable(checked_fractions)]
 
 
 def cut(places: np.ndarray, shares: Mapping[str, float]) -> np.ndarray:
