@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from medvlp.core.errors import UserError
 from medvlp.io.frame_values import Frame
 from medvlp.io.stored_volume import StoredVolume
+from medvlp.models.card import SYNTHETIC
 from medvlp.serving.exports.shown import Category, Finding, Layer, Shown
 from medvlp.serving.studies import Series
 
@@ -69,6 +70,7 @@ def shown_of(
         hanging=picture.hanging,
         synthetic=bool(model["synthetic"]),
         aspect=tall / wide,
+        warnings=tuple(each for each in (found or {}).get("warnings", ()) if each != SYNTHETIC),  # which `synthetic` is
     )
 
 

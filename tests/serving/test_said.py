@@ -26,6 +26,7 @@ from medvlp.evaluation.evidence import measured_of
 from medvlp.evaluation.results import Result, load_result
 from medvlp.io.read import read_image
 from medvlp.models.bundle import StoredAnswer, load_bundle, save_bundle
+from medvlp.models.card import SYNTHETIC
 from medvlp.serving.audit import AuditLog
 from medvlp.serving.exporting import shown_of
 from medvlp.serving.exports.kinds import KINDS, export
@@ -323,3 +324,13 @@ def test_no_export_holds_a_draft(reader: Reader, proven: Reader, films: list[Pat
         data = export(beside, kind).data
         assert said[0]["text"].encode() not in data
         assert kind != "png" or data == export(alone, kind).data
+
+
+def test_an_export_carries_the_warnings_that_the_page_shows(reader: Reader, films: list[Path]) -> None:
+    found = reader.findings(reader.prepare(films[0]).warned(["The burnt-in text may identify a patient."]))
+    series, model = read_study([films[0]]).series[0], reader.describe()
+    shown = shown_of(series, frame=0, window=None, model=model, found=found, mapped=None)
+    assert {*shown.warnings} == {*found["warnings"]} - {SYNTHETIC}
+    assert shown.warnings
+    assert sum("synthetic" in line for line in shown.made_by) == 1  # said of the model
+    assert all(each in json.loads(export(shown, "fhir").data)["text"]["div"] for each in shown.warnings)

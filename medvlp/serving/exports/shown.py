@@ -83,6 +83,7 @@ class Shown:
         hanging: how pixels and layer are turned where a picture is made of them, as the page turns them.
         synthetic: whether the model was trained on synthetic patients, which pictures and reports say.
         aspect: height of a hung pixel over its width, by which a picture that is made of them is stretched.
+        warnings: what the page shows beside the findings: of the file, of the model's training, of a missing gate.
     """
 
     pixels: np.ndarray
@@ -97,6 +98,7 @@ class Shown:
     hanging: Hanging = field(default_factory=Hanging)
     synthetic: bool = False
     aspect: float = 1.0
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.shape[2:] not in ((), (3,)) or self.pixels.ndim < 2 or self.pixels.dtype != np.uint8:
@@ -110,10 +112,11 @@ class Shown:
 
     @property
     def made_by(self) -> tuple[str, ...]:
-        """Return the provenance of the findings, one line each."""
+        """Return the provenance of the findings and what to mind of them, one line each."""
         trained = ", trained on synthetic patients" if self.synthetic else ""
         lines = (f"model {self.model} {self.model_hash[:16]}{trained}", f"preset {self.preset}")
-        return (*lines, f"operating point {self.operating_point}", *([self.refused] if self.refused else []))
+        refused = [self.refused] if self.refused else []
+        return (*lines, f"operating point {self.operating_point}", *refused, *self.warnings)
 
     def need_findings(self) -> None:
         """Raise UserError where no finding is shown."""
