@@ -65,3 +65,21 @@ def test_sizes_that_do_not_fit_are_refused():
         denoiser(channels=[8, 12])
     with pytest.raises(ConfigError, match="A denoiser of 3 levels halves its picture 2 times, and size 10 cannot be"):
         denoiser(channels=[8, 8, 8], size=10)
+
+
+def test_attention_without_a_table_of_weights_is_that_with_one():
+    head = denoiser(channels=[8, 16], local=True).double()
+    attends = [block for block in head.modules() if hasattr(block, "use_flash_attention")]
+    assert [block.use_flash_attention for block in attends] == [True] * 8
+    draw = torch.Generator().manual_seed(1)
+    noisy, vector, tokens = (torch.randn(s, generator=draw).double() for s in ((2, 1, 8, 8), (2, 6), (2, 5, 4)))
+    given = [vector.requires_grad_(), tokens.requires_grad_()]
+    found = []
+    for fast in (True, False):
+        for block in attends:
+            block.use_flash_attention = fast
+        guess = head.denoise(noisy, torch.tensor([0, 999]), *given)
+        found.append([guess, *torch.autograd.grad((guess * noisy).sum(), [*given, *head.parameters()])])
+    assert found[0][0].abs().max() > 0.1
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
