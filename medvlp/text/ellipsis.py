@@ -159,7 +159,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
         (
             rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE})(?: \w+(?:al|or|ed))? (one)(?! [cm]m\b)(?!\S)"
             rf"|{_JOINT}(that|those)(?= {_ON})|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
-            r"|(?<![^ ])(?:other than|except|exception of|(?:apart|aside) from)"
+            r"|(?<![^ ])(?:other than|except|save|exception of|(?:apart|aside) from)"
             rf"(?: (?:for|a|amount|possible|{_GRADE}))* ()(?={_ON})",
             _stood_for,
         ),

@@ -200,6 +200,11 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
     before = [index for index, term in enumerate(terms) if start < term.last < at]
     after = [index for index, term in enumerate(terms) if at < term.first <= end]
     first = terms[after[0]].first if after else 0
+    apart = words[max(start, 0)] in word_class("exceptions") and "," in words[at:first]
+    if apart and (denied[after[0]] or all(value.kind == "normal" for value in terms[after[0]].values)):
+        after = []  # "apart from scarring on the left, the lungs are clear"
+    if words[start] == "sparing" and (_parts() | {"and"}).isdisjoint(words[start + 1 : at]):
+        return []
     if fact.kind in _WHERE and after and _is_of_clause_before(words, at, first):
         after = []
     develops = fact.kind == "change" and not _EVENTS.isdisjoint(words[at : at + 2]) and "of" in words[at + 1 : at + 3]

@@ -1,0 +1,39 @@
+"""Sentences of everyday dictation: what is there, on which side and how much, as a reader takes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from medvlp.text.mentions import read_report
+
+EXCEPTIONS = {  # what is excepted from a denial is there, and its place is not that of the rest
+    "No acute findings save for a small left effusion.": ["effusion present left mild"],
+    "No focal abnormality bar a small left effusion.": ["effusion present left mild"],
+    "No abnormality besides a small right effusion.": ["effusion present right mild"],
+    "No abnormality beyond a small right effusion.": ["effusion present right mild"],
+    "No acute abnormality with the exception of a small right effusion.": ["effusion present right mild"],
+    "Apart from scarring at the left apex, the lungs are clear.": ["consolidation absent"],
+    "Lungs clear save for a calcified granuloma in the right mid zone.": [
+        "consolidation absent",
+        "granuloma present right mid lung",
+    ],
+    "Apart from the left base, which shows consolidation, no effusion.": [
+        "consolidation present left lung base",
+        "effusion absent",
+    ],
+    "Bilateral consolidation, sparing the left upper lobe.": ["consolidation present bilateral"],
+    "Bilateral consolidation with sparing of the apices and small effusions.": [
+        "consolidation present bilateral",
+        "effusion present mild",
+    ],
+}
+
+
+@pytest.mark.parametrize(("sentence", "said"), [pair for group in (EXCEPTIONS,) for pair in group.items()])
+def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
+    read = [
+        " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
+        for each in read_report(sentence)
+        if each.finding not in ("no_finding", "lung_opacity")
+    ]
+    assert read == said
