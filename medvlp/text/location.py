@@ -289,7 +289,8 @@ def _modifies(words: list[str], at: int, first: int) -> bool:
     """Return whether a word stands in front of a term as one of its adjectives."""
     between = words[at + 1 : first]
     for place, word in enumerate(between, at + 1):
-        if _joins_grades(words, place):
+        opens = at == 0 or words[at - 1] in ("a", "an", "with", "and", ".", ";")
+        if _joins_grades(words, place) or (opens and word == "," and place == at + 1):  # "small, loculated effusion"
             continue
         if word in _parts() or (word == "of" and words[place - 1] not in word_class("amounts")):
             return False

@@ -444,6 +444,8 @@ def test_digits_that_are_no_number_are_passed_over(sentence: str, size: float | 
     [
         ("Mildly enlarged heart.", "mild"),
         ("Trace effusion.", "mild"),
+        ("A small, loculated left effusion.", "mild"),
+        ("Effusion, small, left-sided pneumonectomy.", "mild"),
         ("A moderate amount of pleural fluid.", "moderate"),
         ("Severe pulmonary edema.", "severe"),
         ("Effusion, small in size.", "mild"),
