@@ -130,6 +130,11 @@ def _reached(
         or any(term.last == found.first - 1 for term in terms)
     ):  # "tube removed, line in place": what is gone stands before it
         return []
+    ended = words[found.last + 1 : found.last + 2] in ([","], ["and"]) and said.endswith(
+        ("likely", "excluded", "ruled out")
+    )
+    if ended and cue.presence == "absent" and any(term.last < found.first for term in terms):
+        return []  # "infection unlikely, edema present"
     end = min(forward_end(words, found.last + 1, str(cue.presence), said, stops), _run_on(words, found.last, terms))
     reached = [
         index
@@ -137,6 +142,9 @@ def _reached(
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
         or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
+    # "No pacing lead fracture" denies no lead.
+    mishaps = {at for at, word in enumerate(words) if word in word_class("mishaps")}
+    reached = [index for index in reached if terms[index].last + 1 not in mishaps or not is_device(terms[index])]
     if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
         return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):

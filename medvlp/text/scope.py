@@ -14,7 +14,8 @@ _STATED = re.compile(  # behind "no effusion,": "right pacemaker", "line in plac
     r"(\S+ )?(left|right|bilateral|bibasilar|bibasal|biapical) |.*\b(tip|place|situ|position)\b"
     r"|.+ (in|on|at) (the )?(left|right|lung base|base)\b"
     r"|(?!.*(than|over|>)).*\d [cm]m\b"
-    r"|.*\b(enlarged|widened|elevated|flattened|blunted|dilated|tortuous|prominent|hyperinflated|collapsed)( \.)?$"
+    r"|.*\b(enlarged|widened|elevated|flattened|blunted|dilated|tortuous|prominent|hyperinflated|collapsed"
+    r"|tiny|trace|minimal|mild|small|moderate|large|severe)( in size)?( \.)?$"
 )
 _LONG_ITEM = 5  # words; a longer one between commas is a clause and no item of a list
 _NEAR = 6  # words in front of a finding that can be its article
@@ -92,7 +93,8 @@ def _before_insertion(words: list[str], place: int) -> int:
     """Return the place before what stands between commas: "effusions, left more than right, are likely"."""
     before = next((back for back in range(place, -1, -1) if words[back] == ","), -1)
     inserted = words[before + 1 : place + 1]
-    return before - 1 if before > 0 and word_class("verbs").isdisjoint(inserted) and "than" in inserted else place
+    compared = not {"than", "previously", "formerly"}.isdisjoint(inserted)
+    return before - 1 if before > 0 and word_class("verbs").isdisjoint(inserted) and compared else place
 
 
 def _segment(words: list[str], start: int, stops: set[int]) -> list[str]:

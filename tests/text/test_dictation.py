@@ -27,9 +27,28 @@ EXCEPTIONS = {  # what is excepted from a denial is there, and its place is not 
         "effusion present mild",
     ],
 }
+DENIALS = {  # what denies, what only sounds so, and where it ends
+    "Infection thought unlikely, oedema more likely.": ["pneumonia absent", "edema uncertain"],
+    "Pneumothorax excluded, effusion present.": ["pneumothorax absent", "effusion present"],
+    "Pneumonia not likely and atelectasis present.": ["pneumonia absent", "atelectasis present"],
+    "No pneumothorax, effusion small.": ["pneumothorax absent", "effusion present mild"],
+    "No pneumothorax, effusion moderate in size.": ["pneumothorax absent", "effusion present moderate"],
+    "Failure of resolution of the right effusion.": ["effusion present right"],
+    "Slow resolution of the left consolidation.": ["consolidation present left"],
+    "Nothing more than minor basal atelectasis.": ["atelectasis present lung base mild"],
+    "No re-accumulation of the left pneumothorax.": ["pneumothorax absent left"],
+    "The pneumothorax has not re-accumulated.": ["pneumothorax absent"],
+    "Left effusion, small previously, has resolved.": ["effusion absent left mild"],
+    "No complication of left pacemaker insertion.": ["pacemaker present left"],
+    "No pacing lead fracture.": ["pacemaker present", "fracture absent"],
+    "A trace of left effusion.": ["effusion present left mild"],
+    "No trace of effusion.": ["effusion absent"],
+    "CT chest of March 2019 showed a left effusion.": ["effusion historical left"],
+    "The 2019 CT demonstrated a left effusion.": ["effusion historical left"],
+}
 
 
-@pytest.mark.parametrize(("sentence", "said"), [pair for group in (EXCEPTIONS,) for pair in group.items()])
+@pytest.mark.parametrize(("sentence", "said"), [pair for group in (EXCEPTIONS, DENIALS) for pair in group.items()])
 def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
     read = [
         " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
