@@ -15,7 +15,7 @@ _LEFT = frozenset(left for left, _ in _PAIRS)
 # Single letters are sides before a word in small letters ("R lung", "L-sided", "L to R"), in a comparison ("L>R"), in
 # brackets ("small (L) effusion") or behind "on the", but not in "R/O", "L spine" or an initial.
 _LETTER = (
-    r"(?<![\w/&'’.-])[LR](?=\s+(?!spine\b)[a-z]|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
+    r"(?<![\w/&'’.-])[LR](?=\s+(?:(?!spine\b)[a-z]|\d+(?:st|nd|rd|th)\b)|-sided\b|\s*[<>])|(?<=[<>])\s?[LR](?!\w)"
     r"|(?<=\s\()[LR](?=\))|(?<=\bon the )[LR](?![\w/])"
 )
 _ABBREVIATIONS = "|".join(word.upper() for pair in _PAIRS[3:-1] for word in pair)

@@ -22,13 +22,20 @@ _FORMER = re.compile(  # in front of a size of an earlier film
     r"(^| )(prior|previous|previously|formerly|from|compared (to|with)|[,(] was)"
     r"( (of|at|about|approximately|measured|measuring|measurement|size|study|exam|ct))*$"
 )
-_NO_COUNT = frozenset(("x", "th", "of", "view", "by", *_MILLIMETRES))
+_NO_COUNT = frozenset(("x", "th", "/", "of", "view", "by", *_MILLIMETRES))
 _GRADES = ("trace", "tiny", "minimal", "mild", "small", "moderate", "large", "massive", "severe")
 _PREDICATE = re.compile(  # "on the right is now = moderate in size"
     r"(?:: |(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*"
     r"(?:, (?:previously|formerly|which was) \w+ , )?(?:is|are|remain|appear) )?"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
+)
+_BECOME = (
+    re.compile(  # in front of the grade of today: "has increased from small to = moderate", "which is now = small"
+        r"(?:, )?(?:(?:and|which|that|it) )*(?:(?:has|have) )?(?:\w+ly )?"
+        r"(?:(?:(?:in|de)creased|reduced|improved|progressed|worsened|enlarged|grown|become|is|are)(?: in size)? )?"
+        rf"(?:(?:from (?:{'|'.join(_GRADES)}) )?to|become|(?:, |and )?(?:(?:is|are) )?now) $"
+    )
 )
 SIDES: dict[Side, Side] = {"left": "right", "right": "left"}  # and the other one
 _EVENTS = frozenset(("due", "secondary", "removal", "placement", "development", "appearance", "resolution"))
@@ -80,7 +87,10 @@ def places(tokens: tuple[Token, ...], terms: Sequence[Found[Term]], *, denied: S
             # What is called left stays so, wherever a line's tip lies; no line is right for "the right atrium".
             behind = fact.at > terms[index].last and index in named and "than" not in words[fact.at - 2 : fact.at]
             tip = fact.kind == "side" and (behind or (_is_chamber(words, fact.at + 1) and is_device(terms[index])))
-            if fact.kind in ("severity", "change") and words[fact.at - 1] == "now":  # "large effusion, now small"
+            become = fact.kind == "severity" and _BECOME.fullmatch(
+                " ".join([*words[terms[index].last + 1 : fact.at], ""])
+            )
+            if become or (fact.kind in ("severity", "change") and words[fact.at - 1] == "now"):  # "large, now small"
                 said[index].pop(fact.kind, None)
             if not elsewhere and not tip:
                 said[index].setdefault(fact.kind, []).append(fact.value)
@@ -181,9 +191,8 @@ def _numbers_before(words: list[str], unit: int) -> list[float]:
 
 def _is_row(words: list[str], place: int) -> bool:
     """Return whether a number is the first of several, as in "5 and 8 mm"."""
-    return words[place + 1 : place + 2] in (["and"], ["to"], [","], ["-"]) and _is_number(
-        "".join(words[place + 2 : place + 3])
-    )
+    ahead = words[place + 1 : place + 3]  # of "3-4 mm" the mark is left out
+    return any(map(_is_number, ahead[:1])) or (ahead[:1] in (["and"], ["to"], [","], ["-"]) and _is_number(ahead[-1]))
 
 
 def _is_number(word: str) -> bool:
@@ -221,9 +230,17 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
         return after[:1]
     if fact.kind in _IN_FRONT_ONLY:  # or in apposition, or said of it: "effusion, small in size", "effusion is small"
         said = " ".join([*words[terms[before[-1]].last + 1 : at], "=", *words[at:], ""]) if before else ""
-        graded = fact.kind == "severity" and _PREDICATE.match(said)
+        graded = fact.kind == "severity" and (
+            _PREDICATE.match(said) or (not belongs and _BECOME.fullmatch(said.partition("=")[0]))
+        )
         lead = words[terms[before[-1]].last + 1 : at] if before else []  # "Effusion: small right", "right small"
-        entered = lead[:1] in ([":"], ["("]) and {"left", "right", "bilateral", "present", "("}.issuperset(lead[1:])
+        entered = lead[:1] in ([":"], ["("], ["-"], ["–"]) and {
+            "left",
+            "right",
+            "bilateral",
+            "present",
+            "(",
+        }.issuperset(lead[1:])
         return before[-1:] if words[at - 1 - (words[at - 1] == "now")] == "," or graded or entered else []
     ends = _parts() | word_class("same") | {"and", "of", "than"}
     last = next((place for place in range(at, end) if words[place] in ends), end)

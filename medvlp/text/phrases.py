@@ -23,9 +23,9 @@ T = TypeVar("T")
 _Left: TypeAlias = tuple[tuple[tuple[str, ...], ...], ...]  # of a line, part by part: the words of every reading
 
 _TOKEN = re.compile(
-    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])[lr]t?\.(?=\s+(?-i:[a-z]))|(?<!\S)vs\."
+    r"\[[ xX]*\]|(?<!\S)-ve\b|(?<![\w/])(?:[lr]t?|mod)\.(?=\s+(?-i:[a-z]))|(?<!\S)vs\."
     r"|(?<![\w/])(?:[wc]/[ow]|b/l|[lr]/[lr])(?![\w/])|(?<=\s)\([lr]\)"
-    r"|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve))?|_+|[^\w\s\[\]]",
+    r"|(?<![\w.])\.\d+|\d+(?:\.\d+)?|[^\W\d_]+(?:\xad++[^\W\d_]+)*+(?:['’](?:t|s|re|ve)|\(e?s\))?|_+|[^\w\s\[\]]",
     re.IGNORECASE,
 )
 _IRREGULAR = {
@@ -34,9 +34,10 @@ _IRREGULAR = {
     "hemithoraces": "hemithorax", "hila": "hilum", "metastases": "metastasis", "pneumothoraces": "pneumothorax",
     "pneumothoracies": "pneumothorax", "vertebrae": "vertebra", "vs": "versus", "w": "with", "w/o": "without",
     "c/w": "consistent", "sulci": "sulcus", "nil": "no", "fx": "fracture",
-    "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "-ve": "negative", "lt.": "lt",
+    "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "☐": "unticked", "☑": "ticked",
+    "☒": "ticked", "-ve": "negative", "lt.": "lt",
     "rt.": "rt", "l.": "lt", "r.": "rt", "(l)": "left", "(r)": "right", "l/r": "bilateral", "r/l": "bilateral",
-    "vs.": "versus",
+    "vs.": "versus", "mod": "moderate", "mod.": "moderate", "sml": "small", "lge": "large",
     # British
     "centre": "center", "characterised": "characterized", "favour": "favor", "favoured": "favored",
     "favouring": "favoring", "fibre": "fiber", "generalised": "generalized", "localised": "localized",
@@ -98,7 +99,7 @@ def plain(word: str) -> str:
     word = word.lower().replace("’", "'").replace("\xad", "").replace("haem", "hem")  # \xad: a line may break there
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    word = word.removesuffix("'s")
+    word = word.removesuffix("'s").removesuffix("(s)").removesuffix("(es)")
     if word in _KEEP or len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies") and len(word) > 4:

@@ -46,9 +46,19 @@ DENIALS = {  # what denies, what only sounds so, and where it ends
     "CT chest of March 2019 showed a left effusion.": ["effusion historical left"],
     "The 2019 CT demonstrated a left effusion.": ["effusion historical left"],
 }
+NOTATION = {
+    "R 5th rib fracture": ["rib_fracture present right rib"],
+    "Fractures of L lateral 4th and 5th ribs.": ["rib_fracture present left rib"],
+    "Effusion: trace L. Edema: none.": ["effusion present left mild", "edema absent"],
+    "Eff - small, right.": ["effusion present right mild"],
+    "Small R eff.": ["effusion present right mild"],
+    "☐ Effusion ☒ Edema": ["effusion conditional", "edema present"],
+}
 
 
-@pytest.mark.parametrize(("sentence", "said"), [pair for group in (EXCEPTIONS, DENIALS) for pair in group.items()])
+@pytest.mark.parametrize(
+    ("sentence", "said"), [pair for group in (EXCEPTIONS, DENIALS, NOTATION) for pair in group.items()]
+)
 def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
     read = [
         " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
