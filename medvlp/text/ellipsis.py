@@ -136,7 +136,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
         (
-            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} "
+            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and|,)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} "
             rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
             rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )",
             _named_behind,
@@ -172,7 +172,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             rf"{_JOINT}(?:{_SIDE} )?()(?=(?:persist|remain|is|are|has|have|did not|cannot be"
             rf"|not (?:excluded|{_SEEN}))(?!\S)|(?:{_COURSE}|absent|none|present) (?:(?:in|on|at) |[,.;]))"
             rf"|{_JOINT}{_SIDE} ()(?=(?:{_GRADE}) [,.;])"
-            rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? [,.;])",
+            rf"|{_JOINT}(?:a )?(?:{_GRADE}) ()(?=(?:{_ON}|{_SIDE})(?: side)? (?:[,.;]|(?:and|but|while) ))",
             _more,
         ),
     )

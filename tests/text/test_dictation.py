@@ -54,11 +54,19 @@ NOTATION = {
     "Small R eff.": ["effusion present right mild"],
     "☐ Effusion ☒ Edema": ["effusion conditional", "edema present"],
 }
+GRADES = {  # each side has its own
+    "Small left, moderate right effusion.": ["effusion present left mild", "effusion present right moderate"],
+    "No left, small right effusion.": ["effusion absent left", "effusion present right mild"],
+    "Bilateral effusions, moderate on the right and small on the left.": [
+        "effusion present bilateral",
+        "effusion present right moderate",
+        "effusion present left mild",
+    ],
+    "Effusion, small on the left and right.": ["effusion present bilateral mild"],
+}
 
 
-@pytest.mark.parametrize(
-    ("sentence", "said"), [pair for group in (EXCEPTIONS, DENIALS, NOTATION) for pair in group.items()]
-)
+@pytest.mark.parametrize(("sentence", "said"), (EXCEPTIONS | DENIALS | NOTATION | GRADES).items())
 def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
     read = [
         " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
