@@ -71,7 +71,8 @@ def read_films(
 
     Raises:
         UserError: if a column is missing.
-        DataError: if no column holds labels, two are of one finding, two rows name one file, or none can be read.
+        DataError: if no column holds labels, two are of one finding, two rows name one file, one names no patient, or
+            none can be read.
     """
     source = read_table(table, encoding=encoding)
     if "path" not in source.names:
@@ -108,6 +109,11 @@ def read_films(
     manifest = whole.having(field)
     if blank := len(whole) - len(manifest):
         logger.info(f"Rows of {table} that name no file, and are left out: {blank}.")
+    if named and (nobody := manifest.arrow("id.patient").null_count):
+        raise DataError(
+            f"{table} has {nobody} rows with a film and without a patient_id, whose patient could stand in training "
+            "and in test: fill it in, or leave those rows out."
+        )
     for sentence in notes_of(manifest):
         logger.info(sentence)
     manifest = manifest if named else with_patients(manifest, "id")

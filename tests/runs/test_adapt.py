@@ -267,6 +267,10 @@ def test_refusals_are_one_sentence_and_exit_2(folder: Path, tmp_path: Path) -> N
     assert "has a column patient_id, and --one-patient-per-image says otherwise" in refused(
         named, "--one-patient-per-image"
     )
+    write(nobody, [[row[0], "" if at < 2 else row[1], row[2]] for at, row in enumerate(rows)], ["path", *HEADER[1:3]])
+    told = refused(nobody)
+    assert told.startswith(f"{nobody} has 2 rows with a film and without a patient_id, ")
+    assert told.endswith(": fill it in, or leave those rows out.")
     blank = tmp_path / "blank.csv"
     write(blank, [[row[0], row[1], row[5]] for row in rows], ["path", "patient_id", "note"])
     assert "has no column of labels: write 1, 0, -1 (uncertain) or blank" in refused(blank)
