@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from medvlp.config.components import component_faults, named, named_model
-from medvlp.config.yaml import load_tree, refuse_other_kind
+from medvlp.config.yaml import at_home, load_tree, refuse_other_kind
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError
 from medvlp.core.registry import readable, truth_values, validation_sentences
@@ -208,7 +208,7 @@ class TokenizerConfig(Node):
 
     name: Literal["clinical_wordpiece", "transformers"] = "clinical_wordpiece"
     vocab_size: int = Field(default=4096, ge=64)
-    max_length: int = Field(default=256, ge=8)
+    max_length: int = Field(default=256, ge=8, le=131072)
     path: str | None = None
 
 
@@ -370,11 +370,12 @@ def check_config(tree: Mapping[str, object], *, source: str) -> RunConfig:
 
 
 def checked(model: type[Config], tree: Mapping[str, object], *, source: str | Path) -> Config:
-    """Return a plain tree as a typed one.
+    """Return a plain tree as a typed one, paths that begin with ``~`` written out.
 
     Raises:
         ConfigError: with one sentence a fault, those of its components included, after the name of its source if any.
     """
+    tree = at_home(tree)
     try:
         made = model.model_validate(tree)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
@@ -105,6 +106,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds no mapping at its top: write `key: value` lines.")
     return tree
+
+
+def at_home(node: Any) -> Any:  # noqa: ANN401
+    """Return plain data with every path below somebody's own folder, ``~/x``, written out: only a shell knows ``~``."""
+    if isinstance(node, Mapping):
+        return {key: at_home(each) for key, each in node.items()}
+    if isinstance(node, list):
+        return [at_home(each) for each in node]
+    return os.path.expanduser(node) if isinstance(node, str) and node.startswith("~") else node  # noqa: PTH111 (URLs)
 
 
 def refuse_other_kind(tree: Mapping[str, object], known: Collection[str], *, source: str | Path) -> None:

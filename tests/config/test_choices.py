@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from medvlp.config.recipe import full_tree, recipe_of
-from medvlp.config.tree import DataConfig, SubsetConfig, check_config, checked
+from medvlp.config.tree import DataConfig, SubsetConfig, TokenizerConfig, check_config, checked
+from medvlp.config.yaml import load_tree
 from medvlp.core.errors import ConfigError
 from medvlp.runs.data import open_manifest
-from medvlp.runs.evaluate import load_evaluation
+from medvlp.runs.evaluate import EvaluationRun, load_evaluation
 from medvlp.runs.train import dry_run
 from medvlp.training.options import OTHER_NAMES
 from tests.tiny import tiny_tree
@@ -64,6 +65,24 @@ def test_a_split_that_a_base_has_is_left_out_by_null() -> None:
 def test_labels_of_a_share_are_refused() -> None:
     with pytest.raises(ConfigError, match="labels are the classes of per_class"):
         checked(SubsetConfig, {"share": 0.1, "labels": ["effusion"]}, source="")
+
+
+def test_a_path_that_begins_with_a_tilde_lies_below_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    words = ["model=~/bundle", "out=~/out", "data.manifest=~/m.parquet", "data.cache=~/cache"]
+    words.append("evaluation.measures.grounding={maps: ['~/a', {name: '~/b'}, '1 ~/c']}")
+    tree = checked(EvaluationRun, load_tree("evaluate/run.yaml", words), source="").model_dump()
+    assert (tree["model"], tree["out"]) == ("/home/ada/bundle", "/home/ada/out")
+    assert (tree["data"]["manifest"], tree["data"]["cache"]) == ("/home/ada/m.parquet", "/home/ada/cache")
+    assert tree["evaluation"]["measures"]["grounding"]["maps"] == ["/home/ada/a", {"name": "/home/ada/b"}, "1 ~/c"]
+    run = tiny_tree(Path("~/run"), Path("~/hospital"), Path("~/cache")) | {"init_from": "~/bundle"}
+    config = check_config(run, source="")
+    assert (config.run, config.data.cache, config.init_from) == ("/home/ada/run", "/home/ada/cache", "/home/ada/bundle")
+
+
+def test_texts_longer_than_any_model_reads_are_refused_before_their_positions_fill_the_memory() -> None:
+    with pytest.raises(ConfigError, match=r"max_length is 100000000: input should be less than or equal to 131072\.$"):
+        checked(TokenizerConfig, {"max_length": 100000000}, source="")
 
 
 def test_a_path_that_no_tokenizer_reads_is_refused() -> None:
