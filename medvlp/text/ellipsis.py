@@ -25,6 +25,11 @@ _LIKE = f"a|only|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)
 _AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
 _PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
 _COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
+_BONE = "clavicle|scapula|sternum|humerus|rib"
+_WHICH = (
+    r"(?:(?:of|the|left|right|several|multiple|anterior|posterior|lateral|medial|distal|proximal|mid|old|healed|\d+"
+    r"|st|nd|rd|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)?th) )*"
+)
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
@@ -75,10 +80,34 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         effusion cleared on the right but effusion persist on the left
         right effusion but no left effusion
     """
+    tokens = _answered(tokens)
     for pattern, rule in _RULES:
         for match in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
             tokens = rule(_Gap.of(match, tokens))
     return tokens
+
+
+def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Leave out the answers of a title whose boxes are not ticked: "Effusion: [x] none [ ] small"."""
+    words, found = [token.word for token in tokens], terms().find(tokens)
+    first = next((place for place, word in enumerate(words) if word.endswith("ticked")), 0)
+    leads = words[first - 1] == ":" or any(term.last == first - 1 for term in found)
+    if not (first and leads) or "ticked" not in words or any(term.first > first for term in found):
+        return tokens
+    said, ticked = list(tokens[:first]), True
+    for token in tokens[first:]:
+        ticked = token.word != "unticked" if token.word.endswith("ticked") or token.word in (".", ";") else ticked
+        said += [token] if ticked and token.word != "ticked" else []
+    return tuple(said)
+
+
+def _of_each(gap: _Gap) -> tuple[Token, ...]:
+    """One word of two bones: "fracture of the left clavicle and right rib", "left clavicle and right rib fractures"."""
+    ahead = gap.words[gap.start] == "fracture"
+    if not ahead and "fracture" in gap.words[max(gap.start - 4, 0) : gap.start]:
+        return gap.tokens
+    named = gap.tokens[gap.start if ahead else gap.end]
+    return (*gap.tokens[: gap.at], named, *gap.tokens[gap.at :])
 
 
 def _named_behind(gap: _Gap) -> tuple[Token, ...]:
@@ -135,6 +164,11 @@ _Rule: TypeAlias = Callable[[_Gap], tuple[Token, ...]]
 _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
     (re.compile(pattern), rule)
     for pattern, rule in (
+        (
+            rf"(?<![^ ])fracture {_WHICH}(?P<bone>{_BONE}) and (){_WHICH}(?!(?P=bone))(?:{_BONE})(?! fracture)(?!\S)"
+            rf"|(?<![^ ])(?P<other>{_BONE}) ()and {_WHICH}(?!(?P=other))(?:{_BONE}) fracture(?!\S)",
+            _of_each,
+        ),
         (
             rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and|,)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} "
             rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"

@@ -15,7 +15,7 @@ _KINDS = ("side", "anatomy", "severity", "change", "texture", "count")
 _WHERE = frozenset(("side", "anatomy"))
 _IN_FRONT_ONLY = frozenset(("severity", "texture", "count"))
 _ADJECTIVE = re.compile(r"\W|\d|xxxx|^.{,3}$|(?:al|ar|ary|ous|ic|ior|ed|ive|th|ird|ond|irst|er)$")
-_CLEAR = frozenset(("clear", "normal", "unremarkable", "expanded", "aerated"))
+CLEAR = frozenset(("clear", "normal", "unremarkable", "expanded", "aerated"))
 _MILLIMETRES = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0}
 _NOT_A_SIZE = frozenset(("above", "below", "from", "proximal", "distal", "displacement", "beyond", "away"))
 _FORMER = re.compile(  # in front of a size of an earlier film
@@ -30,12 +30,10 @@ _PREDICATE = re.compile(  # "on the right is now = moderate in size"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
     r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
 )
-_BECOME = (
-    re.compile(  # in front of the grade of today: "has increased from small to = moderate", "which is now = small"
-        r"(?:, )?(?:(?:and|which|that|it) )*(?:(?:has|have) )?(?:\w+ly )?"
-        r"(?:(?:(?:in|de)creased|reduced|improved|progressed|worsened|enlarged|grown|become|is|are)(?: in size)? )?"
-        rf"(?:(?:from (?:{'|'.join(_GRADES)}) )?to|become|(?:, |and )?(?:(?:is|are) )?now) $"
-    )
+_BECOME = re.compile(  # in front of the grade of today: "has increased from small to", "which is now"
+    r"(?:, )?(?:(?:and|which|that|it) )*(?:(?:has|have) )?(?:\w+ly )?"
+    r"(?:(?:(?:in|de)creased|reduced|improved|progressed|worsened|enlarged|grown|become|is|are)(?: in size)? )?"
+    rf"(?:(?:from (?:{'|'.join(_GRADES)}) )?to|become|(?:, |and )?(?:(?:is|are) )?now) $"
 )
 SIDES: dict[Side, Side] = {"left": "right", "right": "left"}  # and the other one
 _EVENTS = frozenset(("due", "secondary", "removal", "placement", "development", "appearance", "resolution"))
@@ -244,7 +242,7 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
         return before[-1:] if words[at - 1 - (words[at - 1] == "now")] == "," or graded or entered else []
     ends = _parts() | word_class("same") | {"and", "of", "than"}
     last = next((place for place in range(at, end) if words[place] in ends), end)
-    own = _is_own(words[last - 1]) or not _CLEAR.isdisjoint(words[last + 1 : last + 2])
+    own = _is_own(words[last - 1]) or not CLEAR.isdisjoint(words[last + 1 : last + 2])
     opens = words[at - 1 - (words[at - 1] == "the")] in (",", "and")
     if fact.kind == "side" and before and own and opens and words[last : last + 1] != ["than"]:
         return []  # "nodule in the right lung, left mastectomy"
@@ -273,7 +271,7 @@ def _is_own(word: str) -> bool:
     """Return whether a word makes a statement with the side in front of it: a verb, or a noun that is no place."""
     known = terms().words | _phrases("anatomy").words | word_class("regions") | set(_GRADES)
     noun = (word not in known or word == "hemidiaphragm" or word.endswith("ing")) and _ADJECTIVE.search(word) is None
-    return noun or word in _CLEAR | word_class("verbs")
+    return noun or word in CLEAR | word_class("verbs")
 
 
 def _coordinated(before: list[int], words: list[str], terms: Sequence[Found[Term]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from medvlp.text.assertion import Presence, assertions
 from medvlp.text.blanks import plain_lines
 from medvlp.text.ellipsis import with_subjects
 from medvlp.text.language import is_english
-from medvlp.text.location import SIDES, places
+from medvlp.text.location import CLEAR, SIDES, places
 from medvlp.text.ontology import Term, ancestors, findings, respelt, terms, word_class
 from medvlp.text.phrases import Found, Token, longest, tokens_of
 from medvlp.text.sections import report_text, section_spans
@@ -19,6 +20,7 @@ from medvlp.text.sentences import sentence_spans
 
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
+_NORMAL = re.compile(r"\s*:([^.:;\n]*\b(?:is|are)\b[^.:;\n]*)\.")  # behind a title
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
 
 
@@ -79,7 +81,19 @@ def read_report(text: str, *, sections: tuple[str, ...] = ("findings", "impressi
     mentions, text = list[Mention](), plain_lines(text)
     for start, end, section, before in read_sentences(text, sections=sections):
         mentions += mentions_of_sentence(text, start, end, section, before=before)
-    return tuple(mentions)
+    return tuple(each for each in mentions if not _is_denied_title(each, mentions, text))
+
+
+def _is_denied_title(title: Mention, mentions: list[Mention], text: str) -> bool:
+    """Return whether a line goes on with what is normal, and denies its title: "Edema: Lungs are clear. No edema"."""
+    behind = _NORMAL.match(text, title.end)
+    bare = not (title.cue or title.side or title.severity or title.size_mm or title.change)
+    if behind is None or not bare or not title.sentence.startswith(title.text):
+        return False
+    words = {token.word for token in tokens_of(behind[1])}
+    later = (each for each in mentions if each.start > title.end and "\n" not in text[title.end : each.start])
+    denied = any((each.finding, each.presence, each.side) == (title.finding, "absent", "") for each in later)
+    return denied and "not" not in words and not CLEAR.isdisjoint(words)
 
 
 def read_sentences(

@@ -66,7 +66,47 @@ GRADES = {  # each side has its own
 }
 
 
-@pytest.mark.parametrize(("sentence", "said"), (EXCEPTIONS | DENIALS | NOTATION | GRADES).items())
+TITLES = {
+    "Pneumothorax: Lungs are well expanded. No pneumothorax.": ["pneumothorax absent"],
+    "Pneumothorax: The left lung is not expanded. No right pneumothorax.": [
+        "pneumothorax present left lung",
+        "pneumothorax absent right",
+    ],
+    "Pneumothorax: Present. No tension pneumothorax.": ["pneumothorax present", "pneumothorax absent"],
+    "Effusion: [x] none [ ] small": ["effusion absent"],
+    "Effusion: [ ] none [x] small [ ] large": ["effusion present mild"],
+    "Effusion: [x] small [ ] right [x] left.": ["effusion present left mild"],
+    "Pneumothorax: [ ] Yes [x] No": ["pneumothorax absent"],
+    "Heart: [ ] normal [x] enlarged": ["cardiomegaly present"],
+    "Effusion: [ ] none [ ] small": ["effusion conditional"],
+}
+BONES = {
+    "Fractures of the left clavicle and right 5th rib.": [
+        "clavicle_fracture present left clavicle",
+        "rib_fracture present right rib",
+    ],
+    "Left clavicle and right 5th rib fractures.": [
+        "clavicle_fracture present left clavicle",
+        "rib_fracture present right rib",
+    ],
+    "Left clavicle fracture and right 5th rib fracture.": [
+        "clavicle_fracture present left clavicle",
+        "rib_fracture present right rib",
+    ],
+    "Fracture of the left clavicle and right rib fracture.": [
+        "clavicle_fracture present left clavicle",
+        "rib_fracture present right rib",
+    ],
+    "Fractures of left 5th rib and right clavicle.": [
+        "rib_fracture present left rib",
+        "clavicle_fracture present right clavicle",
+    ],
+    "Fractures of the left 4th and 5th ribs.": ["rib_fracture present left rib"],
+    "No clavicle and rib fractures.": ["clavicle_fracture absent clavicle", "rib_fracture absent rib"],
+}
+
+
+@pytest.mark.parametrize(("sentence", "said"), (EXCEPTIONS | DENIALS | NOTATION | GRADES | TITLES | BONES).items())
 def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
     read = [
         " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
