@@ -21,6 +21,13 @@ from medvlp.text.sentences import sentence_spans
 NOT_ENGLISH = "A report is not in English: only English reports can be read, so it gives no labels."
 _BEFORE = frozenset(("indication", "comparison", "exam", "technique"))  # written before the picture was looked at
 _NORMAL = re.compile(r"\s*:([^.:;\n]*\b(?:is|are)\b[^.:;\n]*)\.")  # behind a title
+_FILM = "(?:the |an? )?(?:prior|previous|earlier|last|old|outside)(?: (?:chest|ct|x|ray|radiograph|film|study|scan))+"
+_DENIED_EARLIER = re.compile(  # "no nodule on the prior CT", "the prior CT showed no nodule", a finding being "_"
+    r"(?:there (?:is|are|was|were) )?no (?:(?!(?:the|to|of|longer|residual) )[^.;: ]+ )*_"
+    r"(?: (?:is|are|was|were))?(?: (?:seen|present|identified|visible))?"
+    rf" (?:on|in) {_FILM}(?: \.)?"
+    rf"|(?:(?:on|in) {_FILM}(?: ,)? there (?:was|were)|{_FILM} (?:showed|demonstrated|revealed)) no [^.,;:]*_(?: \.)?"
+)
 _LONGEST = 200  # words of a sentence that are read together: the time grows with their square
 
 
@@ -155,6 +162,10 @@ def _of_stretch(
     found = _found(tokens)
     mentions: list[Mention] = []
     asserted = assertions(tokens, found)
+    named = {place for term in found for place in term.at}
+    said = " ".join("_" if place in named else token.word for place, token in enumerate(tokens))
+    if all(each.presence == "absent" for each in asserted) and _DENIED_EARLIER.fullmatch(said):
+        return []  # of another film
     placed = places(tokens, found, denied=[each.presence == "absent" for each in asserted])
     for term, assertion, place in zip(found, asserted, placed, strict=True):
         first, last = start + tokens[term.first].start, start + tokens[term.last].end

@@ -104,9 +104,22 @@ BONES = {
     "Fractures of the left 4th and 5th ribs.": ["rib_fracture present left rib"],
     "No clavicle and rib fractures.": ["clavicle_fracture absent clavicle", "rib_fracture absent rib"],
 }
+EARLIER = {  # what another film did not show says nothing of this one
+    "No nodule on the prior CT.": [],
+    "There was no effusion or pneumothorax seen on the previous film.": [],
+    "The previous CT showed no nodule.": [],
+    "On the prior CT there was no nodule.": [],
+    "The effusion on the prior CT is no longer seen.": ["effusion absent"],
+    "No recurrence of the effusion on the prior film.": ["effusion absent"],
+    "No residual effusion as on the prior film.": ["effusion absent"],
+    "No new nodule since the prior CT.": ["nodule absent"],
+    "No effusion, unlike on the prior CT.": ["effusion absent"],
+}
 
 
-@pytest.mark.parametrize(("sentence", "said"), (EXCEPTIONS | DENIALS | NOTATION | GRADES | TITLES | BONES).items())
+@pytest.mark.parametrize(
+    ("sentence", "said"), (EXCEPTIONS | DENIALS | NOTATION | GRADES | TITLES | BONES | EARLIER).items()
+)
 def test_a_dictated_sentence_says_what_a_reader_takes_from_it(sentence: str, said: list[str]) -> None:
     read = [
         " ".join(filter(None, (each.finding, each.presence, each.side, each.anatomy, each.severity)))
