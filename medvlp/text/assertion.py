@@ -124,7 +124,9 @@ def _reached(
             if (subject is None or {"since", "after", "when"}.isdisjoint(words[terms[index].last : subject.first]))
             and (index == reached[-1] or "placement" not in words[max(terms[index].first - 6, 0) : terms[index].first])
         ]
-    behind = () if words[0].endswith("ticked") else ("unticked",)  # "effusion [ ] edema [x]"
+    box = next((at for at, word in enumerate(words) if word.endswith("ticked")), 0)
+    leads = not box or (words[box - 1] == ":" and all(term.last != box - 2 for term in terms))  # "lungs: [x] clear [ ]"
+    behind = () if leads else ("unticked",)  # "effusion [ ] edema [x]"
     if said in ("absent", *behind, *word_class("gone")) and (
         words[found.last + 1 : found.last + 2] in ([","], [")"], ["and"], ["with"], ["without"])
         or any(term.last == found.first - 1 for term in terms)

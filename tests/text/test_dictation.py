@@ -78,6 +78,7 @@ TITLES = {
     "Effusion: [x] small [ ] right [x] left.": ["effusion present left mild"],
     "Pneumothorax: [ ] Yes [x] No": ["pneumothorax absent"],
     "Heart: [ ] normal [x] enlarged": ["cardiomegaly present"],
+    "Lungs: [x] clear [ ] effusion": ["consolidation absent", "effusion conditional"],
     "Effusion: [ ] none [ ] small": ["effusion conditional"],
 }
 BONES = {
