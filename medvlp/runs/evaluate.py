@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ from medvlp.core.answers import Answer
 from medvlp.core.console import silent
 from medvlp.core.decoding import Decoding
 from medvlp.core.errors import ConfigError, DataError
-from medvlp.core.files import check_place
+from medvlp.core.files import check_place, read_json, write_json
 from medvlp.core.memory import keep_freed_memory
 from medvlp.core.processes import exclusive
 from medvlp.core.progress import Lines
@@ -48,6 +48,8 @@ from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
 
 logger = logging.getLogger(__name__)
+
+_BEGUN = ".evaluation.begun"  # names what an evaluation writes until its record does
 
 
 class EvaluationRun(Node):
@@ -123,13 +125,9 @@ def evaluate(
         found = results_of(measures, evaluation)
         scored = [name for name, answer in evaluation.answers.items() if "scores" in answer.gives and name in found]
         first = next(iter([*scored, *found]), "")
-        # Drawn first: what is written without a record yet, nobody removes later, and a page would show it for its own.
+        # Drawn first: an evaluation that is stopped while it draws leaves the earlier one as it was.
         count = config.evaluation.gallery if evaluation.shows else 0
         pictures = gallery_of(evaluation, count=count) if count else None
-        forget_earlier(out)
-        for name, result in found.items():
-            cases = "predictions.parquet" if name == first and scored else None
-            write_result(result, out / "results" / f"{name}.json", cases=cases)
         into, fit = config.evaluation.into_bundle, config.evaluation.fit
         if into and not any(
             found[name].fitted
@@ -141,6 +139,11 @@ def evaluate(
                 f"evaluation.into_bundle: nothing was chosen, the data has no labelled pictures of the split {fit!r}: "
                 "name one in evaluation.fit that is not judged."
             )
+        forget_earlier(out)
+        write_json(out / _BEGUN, {"results": [*found]})
+        for name, result in found.items():
+            cases = "predictions.parquet" if name == first and scored else None
+            write_result(result, out / "results" / f"{name}.json", cases=cases)
         if into or keep:
             chosen_on = None if evaluation.validation is None else evaluation.validation.manifest
             store_fitted(Path(config.model), found, calibration=config.evaluation.calibration, chosen_on=chosen_on)
@@ -148,6 +151,7 @@ def evaluate(
             write_gallery(out, *pictures)
         own = {"data": config.data, "options": config.evaluation, "results": found}
         evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
+        (out / _BEGUN).unlink()
         if page:
             write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
@@ -280,11 +284,14 @@ def forget_earlier(out: Path) -> None:
 
     They may be of other data or another model, and the page shows all results of its folder. It is done before new
     ones are written, so that no page shows results of two evaluations, whenever the second one is killed. What
-    ``evaluation.json`` does not list was put there by somebody else and stays.
+    ``evaluation.json`` does not list, nor an evaluation that was killed before it wrote one, was put there by somebody
+    else and stays.
     """
-    earlier: tuple[str, ...] = ()
+    earlier: list[str] = []
     with suppress(DataError, OSError):  # there was none, or nobody knows what it wrote
-        earlier = Record.read(out / "evaluation.json").results
+        earlier += Record.read(out / "evaluation.json").results
+    with suppress(DataError, OSError):
+        earlier += cast("list[str]", read_json(out / _BEGUN)["results"])
     if not earlier:
         return
     folder = out / "results"
@@ -294,4 +301,5 @@ def forget_earlier(out: Path) -> None:
             (folder / f"{name}.parquet").unlink(missing_ok=True)
     (folder / f"{GALLERY}.json").unlink(missing_ok=True)
     shutil.rmtree(folder / GALLERY, ignore_errors=True)
-    (out / "evaluation.json").unlink()
+    (out / "evaluation.json").unlink(missing_ok=True)
+    (out / _BEGUN).unlink(missing_ok=True)

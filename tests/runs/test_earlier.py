@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.core.errors import UserError
+from medvlp.core.errors import ConfigError, UserError
 from medvlp.core.processes import exclusive
 from medvlp.pages.record import DataFacts, ModelFacts, Record
 from medvlp.phantom.cohort import CohortSummary
@@ -65,6 +65,29 @@ def test_an_evaluation_that_is_stopped_while_it_draws_leaves_the_earlier_one_as_
     with pytest.raises(KeyboardInterrupt):
         evaluate(load_evaluation("evaluate/phantom.yaml", [*words, "evaluation.measures.probes=null"]))
     assert (_there(out), (out / "evaluation.json").read_text()) == (before, record)
+
+
+def test_what_an_evaluation_wrote_that_was_stopped_before_its_record_goes_with_the_next_one(
+    out: Path, tiny_run: Trained, tiny_cohort: CohortSummary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"model={tiny_run.bundle}", f"out={out}", f"data.root={tiny_cohort.root}", "data.allow_leaks=true"]
+    words += [f"evaluation.{word}" for word in ("split=train", "resamples=100", "gallery=0", "measures.grounding=null")]
+
+    def stopped(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    refused = [*words, "evaluation.into_bundle=true", "evaluation.fit=null"]
+    with pytest.raises(ConfigError, match="nothing was chosen"):
+        evaluate(load_evaluation("evaluate/phantom.yaml", refused))
+    assert (out / "evaluation.json").exists(), "what is refused takes nothing away"
+    monkeypatch.setattr(evaluation, "evaluation_record", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(load_evaluation("evaluate/phantom.yaml", words))
+    assert not (out / "evaluation.json").exists()
+    assert "laterality.json" in _there(out)
+    forget_earlier(out)
+    assert _there(out) == {"mine.json", "mine.parquet"}
+    assert not [*out.glob(".evaluation.begun")]
 
 
 def test_two_evaluations_do_not_write_one_folder(out: Path, tiny_run: Trained, tiny_cohort: CohortSummary) -> None:
