@@ -48,7 +48,18 @@ class Tried:
 
 
 def folds_of(manifest: Manifest, folds: int, *, seed: int) -> np.ndarray:
-    """Return the fold (N,) of each record, equal for all of a patient, labels evenly over folds."""
+    """Return the fold (N,) of each record, equal for all of a patient, labels evenly over folds.
+
+    Raises:
+        UserError: if no finding has a patient for each fold.
+    """
+    patients = manifest.column("id.patient")
+    most = max(len(set(patients[manifest.column(name) == 1])) for name in manifest.names_of("label"))
+    if most < folds:
+        raise UserError(
+            f"No finding has more than {most} training patients with it, and {folds} folds need one each: take fewer "
+            "by --folds, or name more films train in the column split."
+        )
     fold_of: dict[str, int] = {}
     for fold in range(folds):
         spec = {"name": "kfold", "folds": folds, "fold": fold, "validation": False, "stratify": True, "seed": seed}

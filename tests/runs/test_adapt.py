@@ -375,6 +375,18 @@ def test_a_table_without_validation_films_is_refused_before_anything_is_fitted(f
     assert not (tmp_path / "run" / "adapters").exists()
 
 
+def test_training_films_too_few_for_the_folds_are_told_of_with_what_the_command_takes(tmp_path: Path) -> None:
+    values = {"id": list("abcd"), "id.patient": list("pqrr"), "label.effusion": [1.0, 0.0, 1.0, 1.0]}
+    train = Manifest.of({**values, "text": ["x"] * 4}, root=tmp_path)
+    assert len(set(folds_of(train, 2, seed=0))) == 2
+    with pytest.raises(UserError) as told:
+        folds_of(train, 3, seed=0)
+    assert str(told.value) == (
+        "No finding has more than 2 training patients with it, and 3 folds need one each: take fewer by --folds, or "
+        "name more films train in the column split."
+    )
+
+
 def test_rows_that_name_no_file_are_left_out_and_logged_and_so_is_a_patient_of_two_names(
     folder: Path, tmp_path: Path
 ) -> None:
