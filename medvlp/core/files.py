@@ -61,7 +61,8 @@ def check_place(folder: Path) -> None:
     """Refuse a folder that cannot be created or written to, before any work starts; leaves nothing behind.
 
     Raises:
-        UserError: if an empty file cannot be written there.
+        UserError: if an empty file cannot be written there, or the path begins with ``~``, which only a shell knows:
+            some libraries would write to the home folder, and others to one of that name.
 
     Example:
         >>> import tempfile
@@ -73,6 +74,8 @@ def check_place(folder: Path) -> None:
         >>> check_place(file.parent / "a" / "b"), (file.parent / "a").exists()
         (None, False)
     """
+    if folder.parts[:1] == ("~",):
+        raise UserError(f"{folder} is no folder below your home, the shell left ~ as it is: write the whole path.")
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     trial = folder / f".{os.getpid()}.part"
     made: list[Path] = []

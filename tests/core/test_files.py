@@ -87,6 +87,13 @@ def test_what_a_killed_writer_left_goes_when_the_same_is_written_again_and_that_
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, own.name])
 
 
+def test_an_output_whose_tilde_no_shell_has_written_out_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^~ is no folder below your home, .*: write the whole path\.$"):
+        check_outputs([Path("~/e.parquet")], inputs=[])
+    assert not [*tmp_path.iterdir()]
+
+
 def test_missing_folders_are_made(tmp_path):
     write_json(tmp_path / "a" / "b" / "c.json", {"ä": [1, None]})
     assert read_json(tmp_path / "a" / "b" / "c.json") == {"ä": [1, None]}
