@@ -109,8 +109,8 @@ def _findings(row: Metric) -> str:
 
 
 def dimensions(result: Result) -> list[Dimension]:
-    """Return AUROC by each group column of a result."""
-    rows = [row for row in result.metrics if row.group and row.metric == "auroc"]
+    """Return AUROC by each group column of a result, of the values that the judged split has."""
+    rows = [row for row in judged_rows(row for row in result.metrics if row.metric == "auroc") if row.group]
     # Looked up: searched for, they took their own number squared.
     cells = grouped(((row.label, str(row.group)), row) for row in rows)
     names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in rows))
@@ -121,7 +121,7 @@ def dimensions(result: Result) -> list[Dimension]:
         table = tuple(
             (
                 "macro average" if label == "macro" else finding(label),
-                tuple(next(iter(judged_rows(cells.get((label, f"{name}={value}"), ()))), None) for value in values),
+                tuple(next(iter(cells.get((label, f"{name}={value}"), ())), None) for value in values),
             )
             for label in sorted(labels, key=lambda label: label == "macro")
         )
@@ -198,5 +198,7 @@ def _note(row: Metric) -> str:
 
 
 def _values(result: Result, name: str) -> list[str]:
-    groups = dict.fromkeys(row.group for row in result.metrics if row.group and row.group.startswith(f"{name}="))
+    # A value that other splits alone have is no group of these cases: beside them it would be read as one.
+    rows = judged_rows(row for row in result.metrics if row.metric == "auroc")
+    groups = {row.group for row in rows if row.group and row.group.startswith(f"{name}=")}
     return sorted(group.partition("=")[2] for group in groups)

@@ -18,7 +18,7 @@ from medvlp.evaluation.scoring.options import ScoreOptions
 from medvlp.evaluation.scoring.score import score_predictions
 from medvlp.evaluation.tables import comparison_table, score_table, to_latex, to_markdown
 from medvlp.pages.facts import facts_of
-from medvlp.pages.forest import control_forest, finding_forest
+from medvlp.pages.forest import control_forest, dimensions, finding_forest
 from medvlp.pages.inputs import ReportInputs
 from medvlp.pages.render import render_report
 from medvlp.pages.summary import summary_of, tiles_of
@@ -176,6 +176,17 @@ def test_a_group_without_a_mean_says_how_many_cases_it_has() -> None:
     result = evaluate_scores(rows.drop(columns="split"), seed=0, resamples=0, min_positives=30)
     pa = next(row for row in control_forest(result, "view").rows if row.name == "PA")
     assert (pa.cases, pa.note) == ("200 cases", "no finding has both classes")
+
+
+def test_a_site_of_validation_alone_does_not_stand_beside_those_of_the_test_split() -> None:
+    rows = table({"common": 60})
+    validate = (rows["split"] == "validate").to_numpy()
+    rows["group:site"] = np.where(validate, "own", np.where(np.arange(len(rows)) % 4 < 2, "north", "south"))
+    result = score_predictions(rows, options=ScoreOptions(resamples=0))
+    (site,) = dimensions(result)
+    assert site.values == ("north", "south")
+    assert [row.name for row in site.forest.rows] == ["north", "south", "everybody"]
+    assert {row.split for _, cells in site.table for row in cells} == {"test"}
 
 
 def test_probabilities_are_measured_as_they_are_where_that_was_asked_for() -> None:
