@@ -30,6 +30,7 @@ REASONS = {
     "none_answered": "no case is answered: not defined",
     "infinite": "a case had probability 0 for what it was: infinite",
     "separated": "a score divides the classes: no interval, or no line",
+    "all_equal": "all probabilities are equal: no line",
     "no_spread": "every resample gives the same number: no interval",
     "few_resamples": "defined in too few resamples for this level, or in fewer than half: no interval",
     "survives_randomisation": "the map of random weights is much like the model's own",

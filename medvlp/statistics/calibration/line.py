@@ -83,7 +83,7 @@ def calibration_line(
     centre, spread = float(z.mean()), float(z.std())
     if spread <= _LEAST_SPREAD * abs(centre):
         raise UndefinedMetricError(
-            f"A calibration line is not defined: the {len(truth)} probabilities are all equal.", reason="separated"
+            f"A calibration line is not defined: the {len(truth)} probabilities are all equal.", reason="all_equal"
         )
     design = np.stack([(z - centre) / spread, np.ones(len(z))], axis=1)
     fit = fit_logistic(design, truth)

@@ -154,8 +154,9 @@ def test_nearly_equal_probabilities_have_the_line_of_their_log_odds() -> None:
         # That the scores should tell as much as they do is refuted the more clearly the less they say they do: the
         # test is then of "the slope is 0 and the rate that of -1.8".
         assert 0 <= near.p < min(wide.p, 1e-6)
-    with pytest.raises(UndefinedMetricError, match="400 probabilities are all equal"):
+    with pytest.raises(UndefinedMetricError, match="400 probabilities are all equal") as refusal:
         calibration_line(y, np.full(400, 0.2), patients)
+    assert refusal.value.reason == "all_equal"  # such a score divides no classes
     with pytest.raises(UndefinedMetricError, match="400 probabilities are all equal"):
         calibration_line(y, expit(1e-12 * z - 1.8), patients)
 
