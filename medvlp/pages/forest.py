@@ -86,14 +86,13 @@ def finding_forest(results: Sequence[Result]) -> Forest | None:
 def control_forest(result: Result, group_name: str) -> Forest:
     """Return the macro AUROC of each value of a group, everybody last."""
     rows, everybody = [], macro_of(result)
-    for value in _values(result, group_name):
-        row = only(result, "auroc", "macro", f"{group_name}={value}")
-        if row is not None:
-            # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
-            alike = only(result, f"auroc{ALIKE}", "macro", f"{group_name}={value}")
-            over = f", {_findings(row)}" if alike is not None else ""
-            marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
-            rows.append(_row(finding(value), f"{integer(row.counts.n)} cases{over}", marks))
+    macros = [row for row in _of_groups(result, group_name) if row.label == "macro"]
+    for row in sorted(macros, key=_value):
+        # A mean over fewer findings than everybody's is another mean: everybody's over the same ones stands by it.
+        alike = only(result, f"auroc{ALIKE}", "macro", row.group)
+        over = f", {_findings(row)}" if alike is not None else ""
+        marks = [(result, "series0", row), *([] if alike is None else [(result, "series2", alike)])]
+        rows.append(_row(finding(_value(row)), f"{integer(row.counts.n)} cases{over}", marks))
     legend = ()
     if any(len(row.marks) > 1 for row in rows):
         legend = (("series0", "of the group"), ("series2", "of everybody, over the same findings"))
@@ -109,19 +108,18 @@ def _findings(row: Metric) -> str:
 
 
 def dimensions(result: Result) -> list[Dimension]:
-    """Return AUROC by each group column of a result, of the values that the judged split has."""
-    rows = [row for row in judged_rows(row for row in result.metrics if row.metric == "auroc") if row.group]
-    # Looked up: searched for, they took their own number squared.
-    cells = grouped(((row.label, str(row.group)), row) for row in rows)
-    names = list(dict.fromkeys(str(row.group).partition("=")[0] for row in rows))
+    """Return AUROC by each group column of a result."""
     found = []
-    for name in names:
-        values = _values(result, name)
-        labels = list(dict.fromkeys(row.label for row in rows if str(row.group).partition("=")[0] == name))
+    for name in dict.fromkeys(str(row.group).partition("=")[0] for row in _of_groups(result)):
+        rows = _of_groups(result, name)
+        values = sorted({_value(row) for row in rows})
+        # Looked up: searched for, they took their own number squared.
+        cells = {(row.label, _value(row)): row for row in rows}
+        labels = list(dict.fromkeys(row.label for row in rows))
         table = tuple(
             (
                 "macro average" if label == "macro" else finding(label),
-                tuple(next(iter(cells.get((label, f"{name}={value}"), ())), None) for value in values),
+                tuple(cells.get((label, value)) for value in values),
             )
             for label in sorted(labels, key=lambda label: label == "macro")
         )
@@ -197,8 +195,13 @@ def _note(row: Metric) -> str:
     return REASONS.get(row.reason or "", "")
 
 
-def _values(result: Result, name: str) -> list[str]:
+def _of_groups(result: Result, name: str = "") -> list[Metric]:
+    """Return the AUROC of groups (of the column `name`), each finding's of the split that is judged of it."""
     # A value that other splits alone have is no group of these cases: beside them it would be read as one.
-    rows = judged_rows(row for row in result.metrics if row.metric == "auroc")
-    groups = {row.group for row in rows if row.group and row.group.startswith(f"{name}=")}
-    return sorted(group.partition("=")[2] for group in groups)
+    labels = grouped((row.label, row) for row in result.metrics if row.metric == "auroc")
+    rows = [row for each in labels.values() for row in judged_rows(each) if row.group]
+    return [row for row in rows if not name or str(row.group).startswith(f"{name}=")]
+
+
+def _value(row: Metric) -> str:
+    return str(row.group).partition("=")[2]

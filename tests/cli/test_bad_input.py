@@ -127,7 +127,8 @@ def later(words: str) -> str:
         (["phases.0.objectives=[{name: clip, as: train}]"], "torch's modules have a 'train' of their own: give anoth"),
         (["phases.0.objectives=[{name: clip}, {name: clip}]"], "has two objectives named 'clip': give one"),
         (["phases.0.trainable=[model.tower.*]"], "'model.tower.*', which matches no parameter"),
-        ([f"tokenizer.max_length={10**15}"], "No memory is left, or none that a limit allows"),
+        ([f"tokenizer.max_length={10**8}"], "tokenizer.max_length is 100000000: input should be less than or equal to"),
+        ([f"model.embed_dim={10**12}"], "No memory is left, or none that a limit allows"),
         # A number or a ramp: one sentence, of the one that was written.
         ([alpha("{start: 0, end: 0.5, begin: 9, until: 8}")], "alpha: a ramp that begins at 9 samples cannot have arr"),
         ([alpha("{start: 0, end: 0.5}")], "medvlp: phases[0].objectives[0].alpha.until is missing: give it a value."),
