@@ -91,8 +91,7 @@ class Adapted(Answer):
         found = self.log_odds(rows.table[FEATURES])
         wanted = ask.findings or self.labels
         scores = {label: found[:, i] for i, label in enumerate(self.labels) if label in wanted}
-        notes = tuple(f"No probe of {label}: {reason} in training." for label, reason in self.left_out.items())
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes_of("No probe of", self.left_out))
 
     def spec(self, reads: str, *, stage: str = "tower") -> HeadSpec:
         """Return the head as a model mounts it over the part that the features are; `tensors` are its weights."""
@@ -285,6 +284,16 @@ def both_classes(table: ProbeTable) -> tuple[list[str], FloatArray, dict[str, st
     if not names:
         raise DataError("No finding has both classes among the training rows: give more patients or other labels.")
     return names, _labels(table, names), left_out
+
+
+def notes_of(none: str, left_out: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence of each finding that was left out.
+
+    Example:
+        >>> notes_of("No probe of", {"mass": "no_positives"})
+        ('No probe of mass: no positives in training.',)
+    """
+    return tuple(f"{none} {label}: {reason.replace('_', ' ')} in training." for label, reason in left_out.items())
 
 
 def _labels(table: ProbeTable, names: Sequence[str]) -> FloatArray:

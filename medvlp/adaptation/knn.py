@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from medvlp.adaptation._adapter import both_classes
+from medvlp.adaptation._adapter import both_classes, notes_of
 from medvlp.core.answers import FEATURES, Answer, Ask, ProbeTable, Rows
 from medvlp.core.keys import Key, keys
 from medvlp.core.predictions import Predictions
@@ -81,10 +81,7 @@ class KnnProbe(Answer):
         """Return the votes of all findings, or of those asked for."""
         wanted = [label for label in self.labels if label in (ask.findings or self.labels)]
         scores = self.votes(wanted, rows.table[FEATURES])
-        notes = tuple(
-            f"No neighbours vote on {label}: {reason} in training." for label, reason in self.left_out.items()
-        )
-        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes)
+        return Predictions(tuple(rows.table.ids), scores=scores, notes=notes_of("No neighbours vote on", self.left_out))
 
     def votes(self, labels: Sequence[str], features: np.ndarray) -> dict[str, FloatArray]:
         """Return (N,) of each of some findings, of features (N, D).

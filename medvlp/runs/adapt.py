@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medvlp.adaptation._adapter import notes_of
 from medvlp.adaptation._release import adapted_bundle, scaled
 from medvlp.answers.asking.model import load, prompt_sets
 from medvlp.answers.prompting.recipe import class_vector
@@ -150,6 +151,8 @@ def _adapted(options: AdaptOptions, points: list[str], *, until: float) -> Adapt
         table, folds, _bank(evaluation, labels), names=options.adapters, until=until, folder=options.out / "adapters"
     )
     logger.info(f"Chosen on {options.folds} folds of the training patients: {chosen.name}.")
+    for sentence in notes_of("The bundle gives no score of", chosen.folded.answer.left_out):
+        logger.info(sentence)
     _release(options, evaluation, table, chosen, tried)
     adapted = run.model_copy(update={"model": str(options.out / "bundle")})
     judged = evaluate(adapted, keep=True, memory=memory)

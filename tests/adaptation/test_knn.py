@@ -128,7 +128,7 @@ def test_findings_of_one_class_are_left_out_by_name() -> None:
     probe = Knn().fit(train, validation, {})
     assert (probe.labels, probe.left_out) == (("edema",), {"mass": "no_positives"})
     rows = Rows(FeatureTable(["a"], {FEATURES: np.ones((1, 5))}))
-    assert probe.answer(rows, Ask(), None).notes == ("No neighbours vote on mass: no_positives in training.",)
+    assert probe.answer(rows, Ask(), None).notes == ("No neighbours vote on mass: no positives in training.",)
     assert isinstance(probe, KnnProbe)
     del train.labels["edema"]
     with pytest.raises(DataError, match="No finding has both classes among the training rows"):

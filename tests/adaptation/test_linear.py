@@ -100,7 +100,7 @@ def test_findings_of_one_class_are_left_out_by_name_and_unchosen_ones_are_marked
     probe = Linear().fit(train, validation, {})
     assert probe.left_out == {"nodule": "no_positives"}
     rows = Rows(FeatureTable(["a"], {FEATURES: np.ones((1, 6))}))
-    assert probe.answer(rows, Ask(), None).notes == ("No probe of nodule: no_positives in training.",)
+    assert probe.answer(rows, Ask(), None).notes == ("No probe of nodule: no positives in training.",)
     train, validation = table(0), table(1)
     validation.labels["nodule"][:] = 1
     probe = Linear(strengths=(0.1, 1.0, 10.0)).fit(train, validation, {})

@@ -375,6 +375,18 @@ def test_a_table_without_validation_films_is_refused_before_anything_is_fitted(f
     assert not (tmp_path / "run" / "adapters").exists()
 
 
+def test_a_finding_that_training_patients_do_not_have_is_told_of(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        [f"{at:03d}_0.png", f"p{at}", str(at % 2), str(int(part == "test" and at % 2)), part]
+        for at, part in ((at, ("train", "validate", "test")[at % 4 // 2 + (at % 8 == 7)]) for at in range(5, PATIENTS))
+    ]
+    write(tmp_path / "labels.csv", rows, ["path", "patient_id", "effusion", "mass", "split"])
+    with messages() as told:
+        made = adapt(options(folder, tmp_path / "run", labels=tmp_path / "labels.csv"))
+    assert "The bundle gives no score of mass: no positives in training." in told
+    assert "No probe of mass: no positives in training." in made.page.read_text()
+
+
 def test_training_films_too_few_for_the_folds_are_told_of_with_what_the_command_takes(tmp_path: Path) -> None:
     values = {"id": list("abcd"), "id.patient": list("pqrr"), "label.effusion": [1.0, 0.0, 1.0, 1.0]}
     train = Manifest.of({**values, "text": ["x"] * 4}, root=tmp_path)
