@@ -32,6 +32,23 @@ def phase_begin(config: RunConfig, phase: PhaseConfig) -> int:
     return [0, *phase_ends(config)][config.phases.index(phase)]
 
 
+def short_of_warmup(config: RunConfig) -> list[str]:
+    """Return a sentence of each optimiser whose samples end before its warm-up does: its rate never arrives."""
+    ends = phase_ends(config)
+    own = [
+        (f"phases[{at}].optimiser", phase.optimiser, ends[at] - (ends[at - 1] if at else 0))
+        for at, phase in enumerate(config.phases)
+        if phase.optimiser is not None
+    ]
+    shared = [("optimiser", config.optimiser, ends[-1])] if len(own) < len(ends) else []
+    return [
+        f"{where}.warmup is {options.warmup:,} samples, and its training ends after {samples:,}: the learning rate "
+        f"only rises, to {samples / options.warmup:.2f} of {where}.rate. Set warmup lower."
+        for where, options, samples in [*shared, *own]
+        if options.warmup > samples
+    ]
+
+
 def sampler_of(config: RunConfig, phase: PhaseConfig) -> Mapping[str, Any]:
     """Return what puts the records of a phase in order."""
     return phase.sampler or config.data.sampler

@@ -47,7 +47,7 @@ from medvlp.runs.data import build_views, fitted_views, open_manifest, open_spli
 from medvlp.runs.fitting import fitted_bundle
 from medvlp.runs.gate import learn_gate, modalities_of
 from medvlp.runs.needs import check_parts
-from medvlp.runs.phases import phase_begin, sampler_of
+from medvlp.runs.phases import phase_begin, sampler_of, short_of_warmup
 from medvlp.runs.release import origin_of, taught_answers, training_card
 from medvlp.runs.slices import released_preprocessing
 from medvlp.runs.start import files_of, finished, refuse_late_copies, refuse_other_files, rehearse_phases, start_from
@@ -133,7 +133,7 @@ def dry_run(config: RunConfig) -> str:
         f"{part_line(part_facts(built.manifest))}{f' {apart}.' if apart else ''}\n"
         f"Readable: {', '.join(f'{name} {len(p.manifest)}' for name, p in built.splits.items())}\n"
         f"One batch of {config.training.batch}: loss {log.loss:.4f} ({terms}); nothing was changed.\n"
-        f"{repeats(config.training.batch, len(built.splits['train']))}"
+        + "\n".join(filter(None, built.remarks))
     ).rstrip()
 
 
@@ -173,7 +173,8 @@ class Built:
         names = [name for name in ("train", "validate") if name in there]
         where = {"train": {}, "validate": config.evaluation.where}
         self.splits: dict[str, Prepared] = {name: self._open(name, where[name]) for name in names}
-        if remark := repeats(options.batch, len(self.splits["train"])):
+        self.remarks = [repeats(options.batch, len(self.splits["train"])), *short_of_warmup(config)]
+        for remark in filter(None, self.remarks):
             logger.info(remark)
         self.tokenizer = open_tokenizer(config, self.run, self.splits["train"])
         self.suffix = fitted_views(build_views(config.data.suffix, where="data.suffix"), self.splits["train"])

@@ -10,8 +10,9 @@ import pytest
 from medvlp.config.recipe import recipe_of
 from medvlp.config.tree import check_config
 from medvlp.core.errors import ConfigError, UserError
-from medvlp.runs.phases import phase_begin, phase_ends
+from medvlp.runs.phases import phase_begin, phase_ends, short_of_warmup
 from medvlp.runs.train import Built, dry_run, train
+from tests.messages import messages
 from tests.tiny import tiny_tree
 
 if TYPE_CHECKING:
@@ -95,6 +96,25 @@ def test_a_phase_begins_where_the_batch_ends_in_which_the_one_before_it_does(tre
         ConfigError, match=r"phases\[1\] ends after 23 samples, within the last batch of the phase before"
     ):
         phase_ends(check_config(tree, source="test"))
+
+
+def test_an_optimiser_that_is_done_before_its_warm_up_is_told_of(tree: dict[str, Any]) -> None:
+    own = {"rate": 1e-3, "warmup": 17}
+    tree["training"]["batch"], tree["optimiser"] = 8, {"rate": 1e-3, "warmup": 32}
+    clip = {"objectives": [{"name": "clip"}]}
+    tree["phases"] = [{"until": 16, **clip}, {"until": 32, "optimiser": own, **clip}]
+    assert short_of_warmup(check_config(tree, source="test")) == [
+        "phases[1].optimiser.warmup is 17 samples, and its training ends after 16: the learning rate only rises, to "
+        "0.94 of phases[1].optimiser.rate. Set warmup lower."
+    ]
+    tree["optimiser"]["warmup"], own["warmup"] = 64, 16
+    (sentence,) = short_of_warmup(check_config(tree, source="test"))
+    assert sentence.startswith("optimiser.warmup is 64 samples, and its training ends after 32: ")
+    assert "to 0.50 of optimiser.rate" in sentence
+    assert sentence in dry_run(check_config(tree, source="test")).splitlines()
+    with messages() as told:
+        Built(check_config(tree, source="test"))
+    assert sentence in told
 
 
 def test_a_phase_behind_part_of_a_batch_has_whole_batches_of_its_own(tree: dict[str, Any]) -> None:
