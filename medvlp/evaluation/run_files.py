@@ -12,6 +12,9 @@ from medvlp.core.files import plain_yaml
 GALLERY = "gallery"
 """Stem of the one file of ``results/`` that is no result, and of the folder of its images."""
 
+BEGUN = ".evaluation.begun"
+"""Names what an evaluation writes, and is there until its record is."""
+
 
 def result_paths(run: Path) -> list[Path]:
     """Return the ``results/*.json`` of a run, without the gallery's."""

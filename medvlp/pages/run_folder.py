@@ -10,7 +10,7 @@ from typing import Any
 from medvlp.core.errors import DataError
 from medvlp.core.files import read_json, write_text
 from medvlp.evaluation.results import Result, load_result
-from medvlp.evaluation.run_files import read_config, read_log, result_paths
+from medvlp.evaluation.run_files import BEGUN, read_config, read_log, result_paths
 from medvlp.evaluation.suite import load_suite_table
 from medvlp.pages.facts import kind_of, towers
 from medvlp.pages.facts_data import card_facts, sets_named
@@ -58,6 +58,11 @@ def read_run(run: Path, *, study: Mapping[str, str] | None = None) -> ReportInpu
     if not paths:
         raise DataError(
             f"{run} has no results/*.json to make a page of: run `medvlp evaluate` first, or name a results.json."
+        )
+    if (run / BEGUN).is_file():
+        raise DataError(
+            f"{run} has results of an evaluation that was stopped before it was recorded what they are of, or that is "
+            "not done: run `medvlp evaluate` again."
         )
     record = Record.read(run / "evaluation.json") if (run / "evaluation.json").is_file() else None
     names = () if record is None else record.results

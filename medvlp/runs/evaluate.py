@@ -31,7 +31,7 @@ from medvlp.evaluation.evaluation import Evaluation, EvaluationOptions
 from medvlp.evaluation.evidence import measured_of
 from medvlp.evaluation.measure import Measure
 from medvlp.evaluation.results import Result, write_result
-from medvlp.evaluation.run_files import GALLERY
+from medvlp.evaluation.run_files import BEGUN, GALLERY
 from medvlp.evaluation.suite import Wanted
 from medvlp.measures import chosen_measures
 from medvlp.models.architectures._remembered import Remembered
@@ -48,8 +48,6 @@ from medvlp.runs.record import evaluation_record
 from medvlp.runs.slices import readable_kinds, reading_of
 
 logger = logging.getLogger(__name__)
-
-_BEGUN = ".evaluation.begun"  # names what an evaluation writes until its record does
 
 
 class EvaluationRun(Node):
@@ -140,7 +138,7 @@ def evaluate(
                 "name one in evaluation.fit that is not judged."
             )
         forget_earlier(out)
-        write_json(out / _BEGUN, {"results": [*found]})
+        write_json(out / BEGUN, {"results": [*found]})
         for name, result in found.items():
             cases = "predictions.parquet" if name == first and scored else None
             write_result(result, out / "results" / f"{name}.json", cases=cases)
@@ -151,7 +149,7 @@ def evaluate(
             write_gallery(out, *pictures)
         own = {"data": config.data, "options": config.evaluation, "results": found}
         evaluation_record(evaluation, Path(config.model), **own).write(out / "evaluation.json")
-        (out / _BEGUN).unlink()
+        (out / BEGUN).unlink()
         if page:
             write_report_page(out, out / "report.html")
     return Evaluated(out / "results" / f"{first}.json", out / "report.html", found)
@@ -291,7 +289,7 @@ def forget_earlier(out: Path) -> None:
     with suppress(DataError, OSError):  # there was none, or nobody knows what it wrote
         earlier += Record.read(out / "evaluation.json").results
     with suppress(DataError, OSError):
-        earlier += cast("list[str]", read_json(out / _BEGUN)["results"])
+        earlier += cast("list[str]", read_json(out / BEGUN)["results"])
     if not earlier:
         return
     folder = out / "results"
@@ -302,4 +300,4 @@ def forget_earlier(out: Path) -> None:
     (folder / f"{GALLERY}.json").unlink(missing_ok=True)
     shutil.rmtree(folder / GALLERY, ignore_errors=True)
     (out / "evaluation.json").unlink(missing_ok=True)
-    (out / _BEGUN).unlink(missing_ok=True)
+    (out / BEGUN).unlink(missing_ok=True)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medvlp.core.errors import ConfigError, UserError
+from medvlp.core.errors import ConfigError, DataError, UserError
 from medvlp.core.processes import exclusive
 from medvlp.pages.record import DataFacts, ModelFacts, Record
+from medvlp.pages.run_folder import write_report_page
 from medvlp.phantom.cohort import CohortSummary
 from medvlp.runs import evaluate as evaluation
 from medvlp.runs.evaluate import evaluate, forget_earlier, load_evaluation
@@ -85,6 +86,8 @@ def test_what_an_evaluation_wrote_that_was_stopped_before_its_record_goes_with_t
         evaluate(load_evaluation("evaluate/phantom.yaml", words))
     assert not (out / "evaluation.json").exists()
     assert "laterality.json" in _there(out)
+    with pytest.raises(DataError, match="stopped before it was recorded what they are of, or that is not done: run"):
+        write_report_page(out, out / "report.html")
     forget_earlier(out)
     assert _there(out) == {"mine.json", "mine.parquet"}
     assert not [*out.glob(".evaluation.begun")]
