@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 from medvlp.text.location import SIDES, is_device
@@ -30,6 +31,7 @@ _WHICH = (
     r"(?:(?:of|the|left|right|several|multiple|anterior|posterior|lateral|medial|distal|proximal|mid|old|healed|\d+"
     r"|st|nd|rd|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)?th) )*"
 )
+_LED = re.compile(": (?:un)?ticked")  # by a box, the answers of a title
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
@@ -88,17 +90,37 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Leave out the answers of a title whose boxes are not ticked: "Effusion: [x] none [ ] small"."""
+    """Part titles with boxes that share a line, and leave out what is not ticked: "Effusion: [ ] Edema: [x] mild"."""
+    words, starts = [token.word for token in tokens], [0]
+    box = next((place for place, word in enumerate(words) if word.endswith("ticked")), len(words))
+    for term in terms().find(tokens) if box < len(words) else ():
+        if box < term.first and words[term.last + 1 : term.last + 2] == [":"]:
+            before = " ".join(words[starts[-1] : term.first - 1])
+            own = before.endswith("ticked") and (before.count("ticked") == 1 or not _LED.search(before))
+            starts.append(term.first - (own and words[term.first - 1] in SIDES))  # "Edema: [ ] left effusion: [x]"
+    said = list(_ticked(tokens[starts[-1] :]))
+    for start, end in reversed([*pairwise(starts)]):
+        said = [*_ticked(tokens[start:end]), replace(tokens[end - 1], word=";"), *said]
+    return tuple(said)
+
+
+def _ticked(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Leave out the answers of one title that are not ticked: "Effusion: [x] none [ ] small", "none [x] small [ ]"."""
     words, found = [token.word for token in tokens], terms().find(tokens)
     first = next((place for place, word in enumerate(words) if word.endswith("ticked")), 0)
-    leads = words[first - 1] == ":" or any(term.last == first - 1 for term in found)
-    if not (first and leads) or "ticked" not in words or any(term.first > first for term in found):
+    opens = words.index(":") + 1 if ":" in words[:first] else first
+    leads = 0 < opens == first and (words[first - 1] == ":" or any(term.last == first - 1 for term in found))
+    trails = opens < first and (words[-1].endswith("ticked") or words[-2].endswith("ticked"))
+    named = any(term.first >= opens for term in found) and (leads or any(term.last < opens for term in found))
+    if not (leads or trails) or named or (leads and "ticked" not in words):
         return tokens
-    said, ticked = list(tokens[:first]), True
-    for token in tokens[first:]:
+    if "ticked" not in words:
+        return (*tokens[:opens], tokens[first])
+    said, ticked = list[Token](), True
+    for token in reversed(tokens[opens:]) if trails else tokens[opens:]:
         ticked = token.word != "unticked" if token.word.endswith("ticked") or token.word in (".", ";") else ticked
         said += [token] if ticked and token.word != "ticked" else []
-    return tuple(said)
+    return (*tokens[:opens], *(reversed(said) if trails else said))
 
 
 def _of_each(gap: _Gap) -> tuple[Token, ...]:

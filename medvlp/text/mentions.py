@@ -196,7 +196,9 @@ def _title_end(tokens: tuple[Token, ...], found: Sequence[Found[Term]]) -> int:
     colon = next((place for place, token in enumerate(tokens) if token.word == ":"), 0)
     named = {place for term in found for place in term.at}
     whole = all(place in named or tokens[place].word in ("/", ",", "and", "or") for place in range(colon))
-    return tokens[colon].start if whole else 0
+    affirmed = ("yes", "present", "positive", "ticked", ",", ";")  # "Pneumothorax: yes; effusion: no" states both
+    said = any(each.word in affirmed for each in tokens[colon + 1 : colon + 2])
+    return tokens[colon].start if whole and not said else 0
 
 
 def _stated(mentions: list[Mention], colon: int) -> list[Mention]:

@@ -80,6 +80,17 @@ TITLES = {
     "Heart: [ ] normal [x] enlarged": ["cardiomegaly present"],
     "Lungs: [x] clear [ ] effusion": ["consolidation absent", "effusion conditional"],
     "Effusion: [ ] none [ ] small": ["effusion conditional"],
+    "Effusion: [ ] Edema: [x]": ["effusion conditional", "edema present"],
+    "Effusion: [x], Edema: [x] none": ["effusion present", "edema absent"],
+    "Left effusion: [ ] Right effusion: [x]": ["effusion conditional left", "effusion present right"],
+    "Effusion: [x] left [ ] right Edema: [ ]": ["effusion present left", "edema conditional"],
+    "Effusion: [ ] none [x] small Edema: [x] none [ ] mild": ["effusion present mild", "edema absent"],
+    "Effusion: none [x] small [ ]": ["effusion absent"],
+    "Effusion: none [ ] small [x] large [ ].": ["effusion present mild"],
+    "Effusion: none [ ] small [ ]": ["effusion conditional"],
+    "Pneumothorax: yes [x] no [ ] Effusion: yes [ ] no [x]": ["pneumothorax present", "effusion absent"],
+    "Lungs: clear [ ] consolidation [x]": ["consolidation present lung"],
+    "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
     "Fractures of the left clavicle and right 5th rib.": [
