@@ -36,6 +36,7 @@ _BECOME = re.compile(  # in front of the grade of today: "has increased from sma
     rf"(?:(?:from (?:{'|'.join(_GRADES)}) )?to|become|(?:, |and )?(?:(?:is|are) )?now) $"
 )
 SIDES: dict[Side, Side] = {"left": "right", "right": "left"}  # and the other one
+_SIDED = frozenset((*SIDES, "both", "bilateral"))
 _EVENTS = frozenset(("due", "secondary", "removal", "placement", "development", "appearance", "resolution"))
 _OF_PLACES = frozenset(("the", "a", "both", "upper", "lower", "mid", "medial", "lateral", "posterior", "anterior"))
 
@@ -213,6 +214,9 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
         after = []  # "apart from scarring on the left, the lungs are clear"
     if words[start] == "sparing" and (_parts() | {"and"}).isdisjoint(words[start + 1 : at]):
         return []
+    if fact.kind in _WHERE and not before and (colon := _titles(words, start + 1, at)):
+        ended = next((place for place in range(colon, len(words)) if words[place] in (".", ";", *_SIDED)), len(words))
+        return [index for index, term in enumerate(terms) if term.last > colon and term.first < ended]
     if fact.kind in _WHERE and after and _is_of_clause_before(words, at, first):
         after = []
     develops = fact.kind == "change" and not _EVENTS.isdisjoint(words[at : at + 2]) and "of" in words[at + 1 : at + 3]
@@ -248,6 +252,13 @@ def _owners(fact: _Fact, words: list[str], terms: Sequence[Found[Term]], denied:
         return []  # "nodule in the right lung, left mastectomy"
     alike = [index for index in before if denied[index] == denied[before[-1]]]  # "no edema, effusion on the left"
     return _coordinated(alike, words, terms) if before else after[:1]
+
+
+def _titles(words: list[str], start: int, at: int) -> int:
+    """Return the place of the colon behind a title with a side: "right lung: consolidation and atelectasis"; else 0."""
+    colon = next((place for place in range(at + 1, min(at + 5, len(words))) if words[place] == ":"), 0)
+    title = {*words[start:colon]}
+    return colon if title & _SIDED and title <= _SIDED | _OF_PLACES | _phrases("anatomy").words | {"on", "in"} else 0
 
 
 def _is_of_event(words: list[str], start: int, at: int) -> bool:

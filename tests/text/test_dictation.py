@@ -90,6 +90,16 @@ TITLES = {
     "Effusion: none [ ] small [ ]": ["effusion conditional"],
     "Pneumothorax: yes [x] no [ ] Effusion: yes [ ] no [x]": ["pneumothorax present", "effusion absent"],
     "Lungs: clear [ ] consolidation [x]": ["consolidation present lung"],
+    "RIGHT LUNG: consolidation and atelectasis.": [
+        "consolidation present right lung",
+        "atelectasis present right lung",
+    ],
+    "On the right: effusion, no pneumothorax.": ["effusion present right", "pneumothorax absent right"],
+    "Right lower lobe: atelectasis and small left effusion.": [
+        "atelectasis present right lower lobe",
+        "effusion present left mild",
+    ],
+    "Left lung: clear.": ["consolidation absent left"],
     "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
