@@ -9,6 +9,10 @@ from medvlp.text.mentions import read_report
 EXCEPTIONS = {  # what is excepted from a denial is there, and its place is not that of the rest
     "No acute findings save for a small left effusion.": ["effusion present left mild"],
     "No focal abnormality bar a small left effusion.": ["effusion present left mild"],
+    "No other abnormality than a right effusion.": ["effusion present right"],
+    "No other significant finding than a small left pneumothorax.": ["pneumothorax present left mild"],
+    "No abnormality excepting a small left effusion.": ["effusion present left mild"],
+    "Nothing but a small effusion.": ["effusion present mild"],
     "No abnormality besides a small right effusion.": ["effusion present right mild"],
     "No abnormality beyond a small right effusion.": ["effusion present right mild"],
     "No acute abnormality with the exception of a small right effusion.": ["effusion present right mild"],
