@@ -16,6 +16,7 @@ from typing import TypeAlias
 from medvlp.text.location import SIDES, is_device
 from medvlp.text.ontology import Term, terms, word_class
 from medvlp.text.phrases import Found, Token
+from medvlp.text.sentences import ANSWER
 
 _GRADE = "tiny|trace|minimal|mild|small|moderate|large"
 _SIDE = "(?:left|right)(?: sided)?"
@@ -82,11 +83,22 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         effusion cleared on the right but effusion persist on the left
         right effusion but no left effusion
     """
-    tokens = _answered(tokens)
+    tokens = _answered(_titled(tokens))
     for pattern, rule in _RULES:
         for match in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
             tokens = rule(_Gap.of(match, tokens))
     return tokens
+
+
+def _titled(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """A full stop between a finding and its answer is a colon: "Effusion. Small left."."""
+    words, start, said = [token.word for token in tokens], 0, list(tokens)
+    for stop in (place for place, word in enumerate(words[:-1]) if word == "."):
+        if ANSWER.match(" ".join(words[stop + 1 :])):
+            whole = 0 < stop - start == sum(len(term.at) for term in terms().find(tokens[start:stop]))
+            said[stop] = replace(tokens[stop], word=":") if whole else tokens[stop]
+        start = stop + 1
+    return tuple(said)
 
 
 def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -192,7 +204,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             _of_each,
         ),
         (
-            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:but|and|,)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} "
+            rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:, )?(?:but|and|,)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} (?:, )?"
             rf"|{_PLACED} ()(?:(?:, )?(?:but|and) (?:no|not)|, not|rather than)(?: (?:the|{_LIKE}))* {_PLACED} (?:, )?"
             rf"|(?:no|not) {_PLACED} ()(?:, )?but {_PLACED} )",
             _named_behind,

@@ -280,7 +280,7 @@ def _is_of_clause_before(words: list[str], at: int, first: int) -> bool:
 @lru_cache(maxsize=1 << 16)  # words of any report
 def _is_own(word: str) -> bool:
     """Return whether a word makes a statement with the side in front of it: a verb, or a noun that is no place."""
-    known = terms().words | _phrases("anatomy").words | word_class("regions") | set(_GRADES)
+    known = terms().words | _phrases("anatomy").words | word_class("regions") | {*_GRADES, "only", "alone"}
     noun = (word not in known or word == "hemidiaphragm" or word.endswith("ing")) and _ADJECTIVE.search(word) is None
     return noun or word in CLEAR | word_class("verbs")
 

@@ -21,6 +21,12 @@ _ITEMS = {  # in one line: "1) no edema 2) cardiomegaly", not "(image 2)"
     first: re.compile(rf"{_GLUED.pattern}|(?<!image)(?<!slice)\s+(?=\(?{more}\)\s)")
     for first, more in (("1", r"\d\d?"), ("a", "[b-h]"))
 }
+ANSWER = re.compile(  # alone behind a finding, "Effusion. None." or "Effusion. Small left."
+    r"(?:no|nil|yes|(?:none|not|absent|present|negative)(?: (?:seen|identified|noted|present|visible))?"
+    r"|(?:resolved|removed|unchanged|stable)|(?:(?:tiny|trace|minimal|mild|small|moderate|large|severe|left|right"
+    r"|bilateral|sided|sides?|on|the|and|to)\b[ ,-]*)+)(?=\s*(?:[.;]|$))",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"(?<!\S)\d{1,2}\Z")
 _LEAD = 200  # characters within which a list begins
 _WRAPPED = 60  # characters from which on a line without full stop is taken to be broken by wrapping
@@ -44,9 +50,10 @@ def split_sentences(text: str) -> list[str]:
 
     A full stop does not end a sentence inside a number (``1.2 cm``), after an abbreviation that never comes last
     (``Dr.``, ``vs.``, ``e.g.``; ``No.`` before a number), in ``a.m.`` before what goes on, after an initial (``Dr. J.
-    Smith``), before a lower-case letter or behind a list mark (``1.``), nor does a question mark before the answer
-    ``No`` or ``Yes``, or in front of what it asks (``? Edema``). It does end one after a unit (``2 cm. The heart``),
-    where the space behind it was lost (``effusion.No``) and where it stands apart (``effusion . no``).
+    Smith``), before a lower-case letter, between a finding and its answer (``Effusion. None.``) or behind a list mark
+    (``1.``), nor does a question mark before the answer ``No`` or ``Yes``, or in front of what it asks (``? Edema``).
+    It does end one after a unit (``2 cm. The heart``), where the space behind it was lost (``effusion.No``) and where
+    it stands apart (``effusion . no``).
     A line break ends a sentence at a blank line, before a list mark, and after a short line without full stop unless
     the next goes on in lower case and is no finding beside one of which either is denied ("no effusion", "heart
     enlarged"); other breaks are those of wrapped lines. A list with one cue ("No evidence of:", "Possible:") is one
@@ -179,6 +186,8 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
     item = item or (len(items) > 1 and all(_is_item(each, mark=False) for each in items))
     if item and _lists(text[start : min(end.end(), start + _LEAD)]):
         return False  # "No evidence of: 1. Pneumothorax. 2. Effusion.", or without numbers
+    if ANSWER.match(following) and _is_item(text[start : end.start()], mark=False):
+        return False
     words = text[start : end.start()].rsplit(maxsplit=2)
     last = words[-1].lower().lstrip("(\"'") if words else ""
     if last in ("no", "nos"):

@@ -66,6 +66,8 @@ GRADES = {  # each side has its own
         "effusion present right moderate",
         "effusion present left mild",
     ],
+    "There is no right, but a small left, effusion.": ["effusion absent right", "effusion present left mild"],
+    "Effusion, left only.": ["effusion present left"],
     "Effusion, small on the left and right.": ["effusion present bilateral mild"],
 }
 
@@ -104,6 +106,13 @@ TITLES = {
         "effusion present left mild",
     ],
     "Left lung: clear.": ["consolidation absent left"],
+    "Effusion. Small left. Pneumothorax. None.": ["effusion present left mild", "pneumothorax absent"],
+    "effusion. none. edema. mild.": ["effusion absent", "edema present mild"],
+    "Pneumothorax. No. Effusion. Small basal atelectasis.": [
+        "pneumothorax absent",
+        "effusion present",
+        "atelectasis present lung base mild",
+    ],
     "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
