@@ -99,7 +99,7 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     for index, term in enumerate(terms):
         if _denies_normal(words, term):
             marks[index].append(Assertion("absent", "not"))
-    for index in _alternatives(words, [found.first for found in unchanged], stops, terms):
+    for index in _alternatives(words, [found.first for found in unchanged], stops, terms) - _of_mishaps(words, terms):
         marks[index].append(Assertion("uncertain", "or"))
     return [
         next((m for presence in _STRONGEST_FIRST for m in said if m.presence == presence), Assertion("present", ""))
@@ -144,9 +144,8 @@ def _reached(
         if found.first < term.first < found.last  # in a gap of the cue: "absence of an effusion cannot be confirmed"
         or (found.last < term.last < end and not denies_another(words, found.last, term.first, said))
     ]
-    # "No pacing lead fracture" denies no lead.
-    mishaps = {at for at, word in enumerate(words) if word in word_class("mishaps")}
-    reached = [index for index in reached if terms[index].last + 1 not in mishaps or not is_device(terms[index])]
+    spared = _of_mishaps(words, terms)
+    reached = [index for index in reached if index not in spared]
     if said == "non":  # of "non-displaced fracture" the adjective is denied, of "non-enlarged heart" the finding
         return [index for index in reached if terms[index].first == found.last + 1]
     if said not in word_class("nearest"):
@@ -158,6 +157,26 @@ def _reached(
     return [  # an adjective dates the finding that it stands before, and what is written onto that
         index for place, index in enumerate(reached) if not place or terms[index].first == terms[index - 1].last + 1
     ]
+
+
+def _of_mishaps(words: list[str], terms: Sequence[Found[Term]]) -> set[int]:
+    """Return the devices of which a mishap is told: "no pacing lead fracture", "no malposition of lines or tubes"."""
+    mishaps, found = word_class("mishaps"), set[int]()
+    if mishaps.isdisjoint(words):
+        return found
+    named = {at for term in terms if is_device(term) for at in range(term.first, term.last + 1)} | {
+        at for at, word in enumerate(words) if word == "line"
+    }
+    for index, term in enumerate(terms):
+        behind, ahead = term.last + 1, term.first - 1
+        while behind in named or words[behind : behind + 1] in (["or"], ["and"], [","], ["/"]):
+            behind += 1
+        while ahead in named or (ahead > 0 and words[ahead] in ("or", "and", ",", "/", "the", "any")):
+            ahead -= 1
+        told = behind - 1 in named and not mishaps.isdisjoint(words[behind : behind + 1])
+        if is_device(term) and (told or (words[ahead] == "of" and words[ahead - 1] in mishaps)):
+            found.add(index)
+    return found
 
 
 def _behind_subject(words: list[str], cue: Found[_Cue], terms: Sequence[Found[Term]]) -> int:
