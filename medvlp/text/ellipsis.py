@@ -18,7 +18,7 @@ from medvlp.text.ontology import Term, terms, word_class
 from medvlp.text.phrases import Found, Token
 from medvlp.text.sentences import ANSWER
 
-_GRADE = "tiny|trace|minimal|mild|small|moderate|large"
+_GRADE = "tiny|trace|minimal|mild|small|moderate|large|sizable|gross"
 _SIDE = "(?:left|right)(?: sided)?"
 _ON = rf"(?:in|on|at) (?:the )?{_SIDE}(?!\S)"
 _JOINT = r"(?<![^ ])(?:but|and|,|;|while|whereas)(?: the)? "
@@ -26,6 +26,7 @@ _SEEN = "seen|identified|noted|present|visible|visualized|evident"
 _LIKE = f"a|only|new|resolved|stable|unchanged|(?:improv|worsen|increas|decreas)(?:ed|ing)|{_GRADE}"
 _AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|perihilar|pleural|space|side"
 _PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
+_SIZE = r"\d+(?:\.\d+)? [cm]m"
 _COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
 _BONE = "clavicle|scapula|sternum|humerus|rib"
 _WHICH = (
@@ -144,6 +145,18 @@ def _of_each(gap: _Gap) -> tuple[Token, ...]:
     return (*gap.tokens[: gap.at], named, *gap.tokens[gap.at :])
 
 
+def _measured(gap: _Gap) -> tuple[Token, ...]:
+    """Each of several has its place and size: "two nodules: 4 mm in the LUL and 7 mm in the RLL"."""
+    words, subject, before = gap.words, gap.subject(), gap.words[gap.start - 1]
+    if subject is None or words[subject.last + 1] not in (":", ",", "measuring") or subject.last > gap.start - 2:
+        return gap.tokens
+    several = sum(word in ("mm", "cm") for word in words[subject.last :]) > 1
+    opens = subject.last == gap.start - 2  # the first: what is said in front of all of them stays with the title
+    if not several or before not in (":", ",", ";", "and", "measuring") or (opens and not subject.first):
+        return gap.tokens
+    return gap.filled(subject, gap.mark(";"))
+
+
 def _named_behind(gap: _Gap) -> tuple[Token, ...]:
     """Sides that are not alike: "new left and resolved right effusion", "a left but no right one"."""
     words, tokens, end = gap.words, gap.tokens, gap.end
@@ -202,6 +215,11 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             rf"(?<![^ ])fracture {_WHICH}(?P<bone>{_BONE}) and (){_WHICH}(?!(?P=bone))(?:{_BONE})(?! fracture)(?!\S)"
             rf"|(?<![^ ])(?P<other>{_BONE}) ()and {_WHICH}(?!(?P=other))(?:{_BONE}) fracture(?!\S)",
             _of_each,
+        ),
+        (
+            rf"(?<![^ ])()(?={_SIZE} (?:(?:in|at|on) )?(?:the )?(?:{_PLACED}|lingula)(?: [,.;]| and |$))"
+            rf"|(?<![^ ])()(?={_PLACED} (?:, )?{_SIZE}(?: [,.;]| and |$))",
+            _measured,
         ),
         (
             rf"(?<![^ ])(?:(?:no|{_LIKE}) {_SIDE} ()(?:, )?(?:but|and|,)(?: (?:no|not|to|{_LIKE}))+ {_SIDE} (?:, )?"

@@ -116,6 +116,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
             course = kind == "severity" and words[found.last].endswith("ly") and following in word_class("altered")
             graded |= course and found.last + 1 not in used
             graded |= words[found.first - 1 : found.last + 2] == ["no", "trace", "of"]
+            graded |= words[found.first - 1 : found.last + 1] == ["no", "gross"]  # none to be seen
             # "lung nodule" names no place: one that is said elsewhere in the sentence stands.
             named = kind == "side" or (kind == "anatomy" and found.values[0] != "lung")
             verb = kind == "side" and _is_verb(words, found.last)

@@ -38,6 +38,7 @@ _IRREGULAR = {
     "☒": "ticked", "-ve": "negative", "lt.": "lt",
     "rt.": "rt", "l.": "lt", "r.": "rt", "(l)": "left", "(r)": "right", "l/r": "bilateral", "r/l": "bilateral",
     "vs.": "versus", "mod": "moderate", "mod.": "moderate", "sml": "small", "lge": "large",
+    "sizeable": "sizable",
     # British
     "centre": "center", "characterised": "characterized", "favour": "favor", "favoured": "favored",
     "favouring": "favoring", "fibre": "fiber", "generalised": "generalized", "localised": "localized",

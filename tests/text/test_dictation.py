@@ -69,6 +69,8 @@ GRADES = {  # each side has its own
         "effusion present right moderate",
         "effusion present left mild",
     ],
+    "Sizeable left and gross right effusion.": ["effusion present left severe", "effusion present right severe"],
+    "No gross effusion.": ["effusion absent"],
     "There is no right, but a small left, effusion.": ["effusion absent right", "effusion present left mild"],
     "Effusion, left only.": ["effusion present left"],
     "Effusion, small on the left and right.": ["effusion present bilateral mild"],
@@ -154,6 +156,24 @@ EARLIER = {  # what another film did not show says nothing of this one
     "No new nodule since the prior CT.": ["nodule absent"],
     "No effusion, unlike on the prior CT.": ["effusion absent"],
 }
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    {
+        "Two nodules: 4 mm in LUL and 7 mm in RLL.": [
+            ("", "", None, 2),
+            ("left", "upper lobe", 4.0, None),
+            ("right", "lower lobe", 7.0, None),
+        ],
+        "Nodules: RUL 4 mm, LLL 7 mm": [("right", "upper lobe", 4.0, None), ("left", "lower lobe", 7.0, None)],
+        "Nodule: 4 mm in the left upper lobe.": [("left", "upper lobe", 4.0, None)],
+    }.items(),
+)
+def test_each_of_several_nodules_has_its_own_place_and_size(
+    sentence: str, said: list[tuple[str, str, float | None, int | None]]
+) -> None:
+    assert [(each.side, each.anatomy, each.size_mm, each.count) for each in read_report(sentence)] == said
 
 
 @pytest.mark.parametrize(
