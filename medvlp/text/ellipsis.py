@@ -34,6 +34,7 @@ _WHICH = (
     r"|st|nd|rd|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)?th) )*"
 )
 _LED = re.compile(": (?:un)?ticked")  # by a box, the answers of a title
+_CLOSED = ("none", "no", "absent", "negative", "normal", "clear", "yes", "present")  # an answer that has no side
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
 
@@ -103,17 +104,20 @@ def _titled(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """Part titles with boxes that share a line, and leave out what is not ticked: "Effusion: [ ] Edema: [x] mild"."""
+    """Part titles that share a line, and leave out what is not ticked: "Effusion: [ ] Edema: [ ] none [x] mild"."""
     words, starts = [token.word for token in tokens], [0]
-    box = next((place for place, word in enumerate(words) if word.endswith("ticked")), len(words))
-    for term in terms().find(tokens) if box < len(words) else ():
-        if box < term.first and words[term.last + 1 : term.last + 2] == [":"]:
-            before = " ".join(words[starts[-1] : term.first - 1])
-            own = before.endswith("ticked") and (before.count("ticked") == 1 or not _LED.search(before))
-            starts.append(term.first - (own and words[term.first - 1] in SIDES))  # "Edema: [ ] left effusion: [x]"
+    found = terms().find(tokens) if {":", "ticked", "unticked"} & {*words} else []
+    for term in (each for each in found if each.first):
+        before = " ".join(words[starts[-1] : term.first - (words[term.first - 1] in SIDES)])
+        title = ":" in words[term.first : term.last + 2] and not before.endswith(":")
+        if title and (": " in before or "ticked" in before):
+            alone = before.count("ticked") == 1 or not _LED.search(before)  # "Edema: [ ] left effusion: [x]"
+            own = alone if before.endswith("ticked") else before.endswith(_CLOSED)
+            starts.append(term.first - (own and words[term.first - 1] in SIDES))
     said = list(_ticked(tokens[starts[-1] :]))
     for start, end in reversed([*pairwise(starts)]):
-        said = [*_ticked(tokens[start:end]), replace(tokens[end - 1], word=";"), *said]
+        last = end - (words[end - 1] in ("/", "|", ","))
+        said = [*_ticked(tokens[start:last]), replace(tokens[end - 1], word=";"), *said]
     return tuple(said)
 
 

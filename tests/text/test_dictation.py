@@ -118,6 +118,9 @@ TITLES = {
         "effusion present",
         "atelectasis present lung base mild",
     ],
+    "Effusion: small left Edema: none": ["effusion present left mild", "edema absent"],
+    "Effusion: none Left pneumothorax: small": ["effusion absent", "pneumothorax present left mild"],
+    "Pneumothorax: No / Effusion: Yes": ["pneumothorax absent", "effusion present"],
     "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
