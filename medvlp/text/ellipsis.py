@@ -93,12 +93,17 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def _titled(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
-    """A full stop between a finding and its answer is a colon: "Effusion. Small left."."""
+    """A stop between a finding and its answer is a colon, "Effusion. Small left."; commas of a title are "and"."""
     words, start, said = [token.word for token in tokens], 0, list(tokens)
-    for stop in (place for place, word in enumerate(words[:-1]) if word == "."):
-        if ANSWER.match(" ".join(words[stop + 1 :])):
-            whole = 0 < stop - start == sum(len(term.at) for term in terms().find(tokens[start:stop]))
-            said[stop] = replace(tokens[stop], word=":") if whole else tokens[stop]
+    for stop in (place for place, word in enumerate(words[:-1]) if word in (".", ":")):
+        named = [term for term in terms().find(tokens[start:stop]) if term.values[0].kind == "term"]
+        title = {start + at for term in named for at in term.at}
+        commas = {at for at in range(start, stop) if words[at] == ","} if words[stop] == ":" else set[int]()
+        whole = bool(title) and all(at in title or words[at] in ("and", "or") for at in {*range(start, stop)} - commas)
+        if whole and words[stop] == ":":
+            said = [replace(token, word="and") if at in commas else token for at, token in enumerate(said)]
+        elif whole and ANSWER.match(" ".join(words[stop + 1 :])):
+            said[stop] = replace(tokens[stop], word=":")
         start = stop + 1
     return tuple(said)
 
@@ -110,7 +115,8 @@ def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     for term in (each for each in found if each.first):
         before = " ".join(words[starts[-1] : term.first - (words[term.first - 1] in SIDES)])
         title = ":" in words[term.first : term.last + 2] and not before.endswith(":")
-        if title and (": " in before or "ticked" in before):
+        denied = words[starts[-1]] == "no" and before.endswith(",")  # "no edema, effusion: small"
+        if title and (": " in before or "ticked" in before or denied):
             alone = before.count("ticked") == 1 or not _LED.search(before)  # "Edema: [ ] left effusion: [x]"
             own = alone if before.endswith("ticked") else before.endswith(_CLOSED)
             starts.append(term.first - (own and words[term.first - 1] in SIDES))

@@ -121,6 +121,9 @@ TITLES = {
     "Effusion: small left Edema: none": ["effusion present left mild", "edema absent"],
     "Effusion: none Left pneumothorax: small": ["effusion absent", "pneumothorax present left mild"],
     "Pneumothorax: No / Effusion: Yes": ["pneumothorax absent", "effusion present"],
+    "Edema, effusion, pneumothorax: none.": ["edema absent", "effusion absent", "pneumothorax absent"],
+    "Lungs clear, effusion: none.": ["consolidation absent", "effusion absent"],
+    "No edema, effusion: small.": ["edema absent", "effusion present mild"],
     "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
