@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeAlias
 
 from medvlp.core.errors import ConfigError, did_you_mean
@@ -175,6 +176,7 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
         (header.name, header.start if header.keep else header.end, following.start)
         for header, following in zip(edges, [*headers, _Header(len(text), len(text), "")], strict=True)
     ]
+    spans = [cut for before, span in pairwise([("", 0, 0), *spans]) for cut in _findings_go_on(text, before, span)]
     parts, spans = [(name, start, end) for name, start, end in spans if _body(text[start:end])], list[_Span]()
     for part in parts:
         spans += _list_goes_on(text, spans[-1], part) if spans else [part]
@@ -192,6 +194,14 @@ def section_spans(report: str) -> tuple[tuple[str, int, int], ...]:
     prose = gap is not None and len(_body(text[gap.end() : end]).split()) >= _PROSE
     cuts = [(name, start, gap.start()), ("findings", gap.end(), end)] if gap and prose else [(name, start, end)]
     return (*spans[:at], *(cut for cut in cuts if _body(text[cut[1] : cut[2]])), *spans[at + 1 :])
+
+
+def _findings_go_on(text: str, before: _Span, span: _Span) -> list[_Span]:
+    """Cut off what follows the sentence of a comparison within findings: "Comparison: None. The heart is enlarged."."""
+    name, start, end = span
+    inside = (before[0], name) == ("findings", "comparison") and text[: before[2]].rstrip(" \t")[-1:] != "\n"
+    last = start + next((last for _, last in sentence_spans(text[start:end])), end - start) if inside else end
+    return [(name, start, last), ("findings", last, end)] if last < end else [span]
 
 
 def _list_goes_on(text: str, before: _Span, span: _Span) -> list[_Span]:

@@ -202,6 +202,17 @@ def test_a_title_is_a_header_by_where_it_stands(text: str, sections: dict[str, s
     assert split_sections(text) == sections
 
 
+def test_findings_go_on_behind_a_comparison_in_one_of_their_lines() -> None:
+    report = "FINDINGS: Small effusion. COMPARISON: CT of 2019. The heart is enlarged.\nIMPRESSION: Effusion."
+    assert split_sections(report) == {
+        "findings": "Small effusion.\nThe heart is enlarged.",
+        "comparison": "CT of 2019.",
+        "impression": "Effusion.",
+    }
+    apart = "FINDINGS: Small effusion.\nCOMPARISON: CT of 2019. It showed a nodule.\nIMPRESSION: Effusion."
+    assert split_sections(apart)["comparison"] == "CT of 2019. It showed a nodule."
+
+
 def test_sections_keep_their_places_in_the_report() -> None:
     text = "  FINAL REPORT\r\nFINDINGS: Clear.\r\nTECHNIQUE: PA.\r\nFINDINGS: Normal."
     said = [(name, text[start:end].strip()) for name, start, end in section_spans(text)]
