@@ -72,6 +72,10 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     # A full stop ends a sentence that goes on in small letters: "no effusion. heart normal".
     abbreviated = word_class("abbreviated")
     ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
+    dashes = [place for place, word in enumerate(words) if word in ("-", "–", "—")]
+    denied = len(dashes) == 1 and not word_class("bare_denials").isdisjoint(words[: dashes[0]])
+    if denied and any(term.last == dashes[0] - 1 for term in terms):
+        ends |= {dash for dash in dashes if words[dash + 1] in word_class("starters")}  # "no effusion - the heart is"
     stop, causes, events = (
         {found.first for found in cues if any(cue.reach == reach for cue in found.values)}
         for reach in ("stop", "cause", "event")
@@ -221,6 +225,8 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif word in "-+" and before == "(" and [each.word for each in tokens[place + 1 : place + 2]] == [")"]:
             leads = tokens[0].word == "(" and tokens[1].word in "-+"  # "(-) effusion (+) edema"
             word = "ticked" if word == "+" else "no" if leads else "negative"
+        elif word == "-" and before.isalpha() and _ends_mark(tokens, place):
+            word = "negative"  # "effusion -, edema +"
         elif place == listed or (place > listed and (word in _BULLETS or _NUMBER.fullmatch(before + word))):
             word = again
         elif listed < place < len(tokens) - 1 and word in (".", ";"):
@@ -229,6 +235,13 @@ def _dated(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     if dated and (dated[-1].word.isalpha() or dated[-1].word == "?"):  # the full stop that a line of a list lacks
         dated.append(Token(".", dated[-1].end, dated[-1].end))
     return tuple(dated)
+
+
+def _ends_mark(tokens: tuple[Token, ...], place: int) -> bool:
+    """Return whether what stands behind a hyphen ends an item: a comma, or the sentence that has others."""
+    after = "".join(token.word for token in tokens[place + 1 : place + 2])
+    signed = any(one.word in "-+" and two.word in ",;" for one, two in pairwise(tokens[:place]))
+    return after in (",", ";") or (signed and after in ("", "."))
 
 
 def listed_from(tokens: tuple[Token, ...]) -> tuple[int, str] | None:

@@ -37,7 +37,7 @@ _IRREGULAR = {
     "b/l": "bilateral", "[ ]": "unticked", "[]": "unticked", "[x]": "ticked", "☐": "unticked", "☑": "ticked",
     "☒": "ticked", "-ve": "negative", "lt.": "lt",
     "rt.": "rt", "l.": "lt", "r.": "rt", "(l)": "left", "(r)": "right", "l/r": "bilateral", "r/l": "bilateral",
-    "vs.": "versus", "mod": "moderate", "mod.": "moderate", "sml": "small", "lge": "large",
+    "vs.": "versus", "mod": "moderate", "mod.": "moderate", "sml": "small", "sm": "small", "lge": "large",
     "sizeable": "sizable",
     # British
     "centre": "center", "characterised": "characterized", "favour": "favor", "favoured": "favored",

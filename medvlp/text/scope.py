@@ -31,6 +31,8 @@ def forward_end(words: list[str], start: int, kind: str, said: str, stops: set[i
             return place
         if first and word == "and" and "if any" in said:  # "small, if any, and the heart ..."
             return place
+        if word == "," and said in ("status post", "s / p"):  # "status post thoracentesis, left effusion"
+            return place
         if kind == "conditional" or (word in (",", "and") and (first or lists_on)):
             continue
         if not first and (

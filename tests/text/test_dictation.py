@@ -47,6 +47,10 @@ DENIALS = {  # what denies, what only sounds so, and where it ends
     "No line or tube malposition.": ["support_devices present"],
     "No malposition of ET tube or chest tube.": ["endotracheal_tube present", "chest_tube present"],
     "No chest tube or rib fracture.": ["chest_tube absent", "rib_fracture absent rib"],
+    "Status post thoracentesis, left effusion smaller.": ["effusion present left"],
+    "No reaccumulation following drainage of the right effusion.": ["effusion absent right"],
+    "Right effusion drained, no residual.": ["effusion absent right"],
+    "No effusion - the heart is large.": ["effusion absent", "cardiomegaly present"],
     "No pacing lead fracture.": ["pacemaker present", "fracture absent"],
     "A trace of left effusion.": ["effusion present left mild"],
     "No trace of effusion.": ["effusion absent"],
@@ -59,6 +63,9 @@ NOTATION = {
     "Effusion: trace L. Edema: none.": ["effusion present left mild", "edema absent"],
     "Eff - small, right.": ["effusion present right mild"],
     "Small R eff.": ["effusion present right mild"],
+    "no ptx sm L eff": ["pneumothorax absent", "effusion present left mild"],
+    "Effusion -, pneumothorax -, edema +.": ["effusion absent", "pneumothorax absent", "edema present"],
+    "Effusion - none, edema - mild.": ["effusion absent", "edema present mild"],
     "☐ Effusion ☒ Edema": ["effusion conditional", "edema present"],
 }
 GRADES = {  # each side has its own
