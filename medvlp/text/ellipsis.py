@@ -28,12 +28,14 @@ _AREA = "upper|mid|middle|lower|lung|lobe|zone|base|basilar|basal|apical|hilar|p
 _PLACED = rf"{_SIDE}(?: (?:{_AREA}))*"
 _SIZE = r"\d+(?:\.\d+)? [cm]m"
 _COURSE = "improved|increased|decreased|worsened|progressed|unchanged|stable|resolved|cleared|gone|removed"
+_TUBE = "endotracheal|et|nasogastric|ng|orogastric|enteric|feeding|chest|tracheostomy"
 _BONE = "clavicle|scapula|sternum|humerus|rib"
 _WHICH = (
     r"(?:(?:of|the|left|right|several|multiple|anterior|posterior|lateral|medial|distal|proximal|mid|old|healed|\d+"
     r"|st|nd|rd|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)?th) )*"
 )
 _LED = re.compile(": (?:un)?ticked")  # by a box, the answers of a title
+_ANSWERS = re.compile(rf"(?:{_GRADE}|none|no|absent|clear|normal)\Z")
 _CLOSED = ("none", "no", "absent", "negative", "normal", "clear", "yes", "present")  # an answer that has no side
 _OF_ANOTHER = frozenset(("than", "to", "from", "into", "clear", "normal", "unremarkable"))
 
@@ -95,7 +97,7 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 def _titled(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """A stop between a finding and its answer is a colon, "Effusion. Small left."; commas of a title are "and"."""
     words, start, said = [token.word for token in tokens], 0, list(tokens)
-    for stop in (place for place, word in enumerate(words[:-1]) if word in (".", ":")):
+    for stop in (place for place, word in enumerate(words[:-1]) if word in (".", ":", "?")):
         named = [term for term in terms().find(tokens[start:stop]) if term.values[0].kind == "term"]
         title = {start + at for term in named for at in term.at}
         commas = {at for at in range(start, stop) if words[at] == ","} if words[stop] == ":" else set[int]()
@@ -105,7 +107,15 @@ def _titled(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         elif whole and ANSWER.match(" ".join(words[stop + 1 :])):
             said[stop] = replace(tokens[stop], word=":")
         start = stop + 1
-    return tuple(said)
+    for at in range(2, len(words) - 1):  # "Effusion: R small, L none"
+        if words[at] in ("l", "r", "lt", "rt") and words[at - 1] in (":", ",", ";") and _ANSWERS.match(words[at + 1]):
+            said[at] = replace(tokens[at], word="left" if words[at][0] == "l" else "right")
+    sided = {  # "Effusion: left: small, right: none"
+        place
+        for place, word in enumerate(words)
+        if word in (":", "-", "–") and words[place - 1] in SIDES and words[place - 2] in (":", ",", ";") and place > 2
+    }
+    return tuple(token for place, token in enumerate(said) if place not in sided)
 
 
 def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -147,7 +157,7 @@ def _ticked(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 def _of_each(gap: _Gap) -> tuple[Token, ...]:
-    """One word of two bones: "fracture of the left clavicle and right rib", "left clavicle and right rib fractures"."""
+    """One word of two: "fracture of the left clavicle and right rib", "ET and left chest tubes"."""
     ahead = gap.words[gap.start] == "fracture"
     if not ahead and "fracture" in gap.words[max(gap.start - 4, 0) : gap.start]:
         return gap.tokens
@@ -223,7 +233,9 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
     for pattern, rule in (
         (
             rf"(?<![^ ])fracture {_WHICH}(?P<bone>{_BONE}) and (){_WHICH}(?!(?P=bone))(?:{_BONE})(?! fracture)(?!\S)"
-            rf"|(?<![^ ])(?P<other>{_BONE}) ()and {_WHICH}(?!(?P=other))(?:{_BONE}) fracture(?!\S)",
+            rf"|(?<![^ ])(?P<other>{_BONE}) ()and {_WHICH}(?!(?P=other))(?:{_BONE}) fracture(?!\S)"
+            rf"|(?<![^ ])(?:pleural|pericardial) ()and (?:(?:{_LIKE}|{_SIDE}) )+(?:pleural|pericardial) effusion(?!\S)"
+            rf"|(?<![^ ])(?:{_TUBE}) ()(?:and|or) (?:(?:{_LIKE}|{_SIDE}) )*(?:{_TUBE}) tube(?!\S)",
             _of_each,
         ),
         (

@@ -109,7 +109,7 @@ def _facts(words: list[str], tokens: tuple[Token, ...], terms: Sequence[Found[Te
     for kind in _KINDS:
         for found in _phrases(kind).find(tokens):
             following = "".join(words[found.last + 1 : found.last + 2])
-            beside = kind == "change" and _compares_within(words, found)
+            beside = kind == "change" and (_compares_within(words, found) or following in ("aeration", "inspiration"))
             graded = kind == "severity" and following in word_class("graded_otherwise")  # "mildly displaced fracture"
             graded |= kind == "severity" and words[found.first - 1] in ("previously", "formerly")
             # "markedly improved edema" grades the course, "mildly increased heart size" the finding.

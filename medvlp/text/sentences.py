@@ -178,9 +178,9 @@ def _ends(text: str, start: int, end: re.Match[str]) -> bool:
         return False
     if not end[0].startswith("."):
         asked = end[0] == "?" and (text[: end.start()] or "(")[-1] in "( "  # "? Pneumonia"
-        return (
-            not asked and re.match(r"(?i:no|yes|none(?: seen)?)(?:[.,;]|$)", following) is None
-        )  # "Pneumothorax? No."
+        answered = re.match(r"(?i:no|yes|none(?: seen)?|[ny])(?:[.,;]|$)", following) is not None  # "Pneumothorax? No."
+        answered |= ANSWER.match(following) is not None and _is_item(text[start : end.start()], mark=False)
+        return not asked and not answered
     item = _LIST_MARK.match(following) or _NUMBER.search(text[max(start, end.start() - 3) : end.start()])
     items = [*re.split("[:.] ", text[max(start, end.start() - _LEAD) : end.start()])[1:][-2:], following]
     item = item or (len(items) > 1 and all(_is_item(each, mark=False) for each in items))

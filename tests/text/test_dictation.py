@@ -51,6 +51,7 @@ DENIALS = {  # what denies, what only sounds so, and where it ends
     "No reaccumulation following drainage of the right effusion.": ["effusion absent right"],
     "Right effusion drained, no residual.": ["effusion absent right"],
     "No effusion - the heart is large.": ["effusion absent", "cardiomegaly present"],
+    "ET and nasogastric tubes have been removed.": ["endotracheal_tube absent", "nasogastric_tube absent"],
     "No pacing lead fracture.": ["pacemaker present", "fracture absent"],
     "A trace of left effusion.": ["effusion present left mild"],
     "No trace of effusion.": ["effusion absent"],
@@ -78,6 +79,14 @@ GRADES = {  # each side has its own
     ],
     "Sizeable left and gross right effusion.": ["effusion present left severe", "effusion present right severe"],
     "No gross effusion.": ["effusion absent"],
+    "Effusion: R small, L none.": ["effusion present right mild", "effusion absent left"],
+    "Effusion: left: small, right: none.": ["effusion present left mild", "effusion absent right"],
+    "Effusion? Small left. Edema? N.": ["effusion present left mild", "edema absent"],
+    "Effusion?": ["effusion uncertain"],
+    "Moderate pleural and small pericardial effusion.": [
+        "effusion present moderate",
+        "pericardial_effusion present mild",
+    ],
     "There is no right, but a small left, effusion.": ["effusion absent right", "effusion present left mild"],
     "Effusion, left only.": ["effusion present left"],
     "Effusion, small on the left and right.": ["effusion present bilateral mild"],
@@ -169,6 +178,11 @@ EARLIER = {  # what another film did not show says nothing of this one
     "No new nodule since the prior CT.": ["nodule absent"],
     "No effusion, unlike on the prior CT.": ["effusion absent"],
 }
+
+
+def test_better_aeration_is_no_course_of_a_finding() -> None:
+    (read,) = read_report("Improved aeration of the right base with a left effusion.")
+    assert (read.finding, read.side, read.change) == ("effusion", "left", "")
 
 
 @pytest.mark.parametrize(
