@@ -89,7 +89,8 @@ def with_subjects(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     """
     tokens = _answered(_titled(tokens))
     for pattern, rule in _RULES:
-        for match in reversed([*pattern.finditer(" ".join(token.word for token in tokens))]):
+        end = [] if tokens and not tokens[-1].word.isalpha() else ["."]  # as a sentence has that lost its full stop
+        for match in reversed([*pattern.finditer(" ".join([*(token.word for token in tokens), *end]))]):
             tokens = rule(_Gap.of(match, tokens))
     return tokens
 
@@ -165,6 +166,11 @@ def _of_each(gap: _Gap) -> tuple[Token, ...]:
     return (*gap.tokens[: gap.at], named, *gap.tokens[gap.at :])
 
 
+def _around_heart(gap: _Gap) -> tuple[Token, ...]:
+    """What the pericardium holds is no pleural effusion: "Pericardium: small effusion"."""
+    return (*gap.tokens[: gap.at], *gap.mark("pericardial"), *gap.tokens[gap.at :])
+
+
 def _measured(gap: _Gap) -> tuple[Token, ...]:
     """Each of several has its place and size: "two nodules: 4 mm in the LUL and 7 mm in the RLL"."""
     words, subject, before = gap.words, gap.subject(), gap.words[gap.start - 1]
@@ -238,6 +244,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
             rf"|(?<![^ ])(?:{_TUBE}) ()(?:and|or) (?:(?:{_LIKE}|{_SIDE}) )*(?:{_TUBE}) tube(?!\S)",
             _of_each,
         ),
+        (rf"(?<![^ ])pericardium : (?:(?:no|{_LIKE}) )*()(?=effusion(?!\S))", _around_heart),
         (
             rf"(?<![^ ])()(?={_SIZE} (?:(?:in|at|on) )?(?:the )?(?:{_PLACED}|lingula)(?: [,.;]| and |$))"
             rf"|(?<![^ ])()(?={_PLACED} (?:, )?{_SIZE}(?: [,.;]| and |$))",
@@ -266,7 +273,8 @@ _RULES: tuple[tuple[re.Pattern[str], _Rule], ...] = tuple(
         ),
         (
             rf"(?<![^ ])(?:{_SIDE}|new|similar|{_GRADE})(?: \w+(?:al|or|ed))? (one)(?! [cm]m\b)(?!\S)"
-            rf"|{_JOINT}(that|those)(?= {_ON})|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
+            rf"|{_JOINT}(?:there (?:is|are) )?(that|those|one)(?= {_ON})"
+            rf"|(?<![^ ])({_ON}(?: side)?(?: ,)? it)(?= (?:persist|remain|is|has)(?!\S))"
             r"|(?<![^ ])(?:other than|except|save|exception of|(?:apart|aside) from)"
             rf"(?: (?:for|a|amount|possible|{_GRADE}))* ()(?={_ON})",
             _stood_for,

@@ -28,7 +28,7 @@ _PREDICATE = re.compile(  # "on the right is now = moderate in size"
     r"(?:: |(?:(?:in|on|at|the|side|left|right|upper|mid|lower|base|lung|lobe|which|that) )*"
     r"(?:, (?:previously|formerly|which was) \w+ , )?(?:is|are|remain|appear) )?"
     rf"(?:(?:also|now|both|all|still|only|to|{'|'.join(_GRADES)}) )*= (?!\w+ly )\w+ (?:to \w+ )?"
-    r"(?:(?:in|on|at|and|but|with|without|bilaterally) |\W|$)"
+    r"(?:(?:in|on|at|and|but|while|whereas|with|without|bilaterally) |\W|$)"
 )
 _BECOME = re.compile(  # in front of the grade of today: "has increased from small to", "which is now"
     r"(?:, )?(?:(?:and|which|that|it) )*(?:(?:has|have) )?(?:\w+ly )?"

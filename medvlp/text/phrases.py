@@ -52,7 +52,9 @@ _WRITTEN_OUT = {  # abbreviations that are several words: each gets the abbrevia
     "lmz": ("left", "mid", "zone"), "llz": ("left", "lower", "zone"), "ctr": ("cardiothoracic", "ratio"),
     "wnl": ("within", "normal", "limit"),
 }  # fmt: skip
-_KEEP = frozenset(("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less"))
+_KEEP = frozenset(
+    ("is", "was", "has", "this", "us", "as", "does", "its", "lens", "chest", "always", "perhaps", "less", "whereas")
+)
 _SHORT_GAP, _LONG_GAP = 5, 10
 _ENDS_SHORT = frozenset(
     (",", ";", ".", "(", ")", "and", "or", "but", "with", "without", "however", "no", "normal", "clear", "than")

@@ -87,6 +87,16 @@ GRADES = {  # each side has its own
         "effusion present moderate",
         "pericardial_effusion present mild",
     ],
+    "No effusion on the left, small on the right": [
+        "effusion absent left",
+        "effusion present right mild",
+    ],  # no full stop
+    "Effusion: absent on the left, small on the right": ["effusion absent left", "effusion present right mild"],
+    "There is no mass in the right lung but one in the left.": ["mass absent right lung", "mass present left"],
+    "Effusion on the left is small whereas that on the right is large.": [
+        "effusion present left mild",
+        "effusion present right severe",
+    ],
     "There is no right, but a small left, effusion.": ["effusion absent right", "effusion present left mild"],
     "Effusion, left only.": ["effusion present left"],
     "Effusion, small on the left and right.": ["effusion present bilateral mild"],
@@ -140,6 +150,7 @@ TITLES = {
     "Edema, effusion, pneumothorax: none.": ["edema absent", "effusion absent", "pneumothorax absent"],
     "Lungs clear, effusion: none.": ["consolidation absent", "effusion absent"],
     "No edema, effusion: small.": ["edema absent", "effusion present mild"],
+    "Pericardium: small effusion. Pleura: no effusion.": ["pericardial_effusion present mild", "effusion absent"],
     "Pneumothorax: yes; effusion: no": ["pneumothorax present", "effusion absent"],
 }
 BONES = {
