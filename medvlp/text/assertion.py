@@ -177,8 +177,8 @@ def _of_mishaps(words: list[str], terms: Sequence[Found[Term]]) -> set[int]:
             behind += 1
         while ahead in named or (ahead > 0 and words[ahead] in ("or", "and", ",", "/", "the", "any")):
             ahead -= 1
-        told = behind - 1 in named and not mishaps.isdisjoint(words[behind : behind + 1])
-        if is_device(term) and (told or (words[ahead] == "of" and words[ahead - 1] in mishaps)):
+        ahead_of = behind - 1 in named and not mishaps.isdisjoint(words[behind : behind + 1])
+        if is_device(term) and (ahead_of or (words[ahead] == "of" and words[ahead - 1] in mishaps)):
             found.add(index)
     return found
 

@@ -128,8 +128,8 @@ def _answered(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
         title = ":" in words[term.first : term.last + 2] and not before.endswith(":")
         denied = words[starts[-1]] == "no" and before.endswith(",")  # "no edema, effusion: small"
         if title and (": " in before or "ticked" in before or denied):
-            alone = before.count("ticked") == 1 or not _LED.search(before)  # "Edema: [ ] left effusion: [x]"
-            own = alone if before.endswith("ticked") else before.endswith(_CLOSED)
+            single = before.count("ticked") == 1 or not _LED.search(before)  # "Edema: [ ] left effusion: [x]"
+            own = single if before.endswith("ticked") else before.endswith(_CLOSED)
             starts.append(term.first - (own and words[term.first - 1] in SIDES))
     said = list(_ticked(tokens[starts[-1] :]))
     for start, end in reversed([*pairwise(starts)]):
