@@ -74,8 +74,8 @@ def assertions(tokens: tuple[Token, ...], terms: Sequence[Found[Term]]) -> list[
     ends = {p for p in range(1, len(words) - 1) if words[p] in (".", ";") and words[p - 1] not in abbreviated}
     dashes = [place for place, word in enumerate(words) if word in ("-", "–", "—")]
     denied = len(dashes) == 1 and not word_class("bare_denials").isdisjoint(words[: dashes[0]])
-    if denied and any(term.last == dashes[0] - 1 for term in terms):
-        ends |= {dash for dash in dashes if words[dash + 1] in word_class("starters")}  # "no effusion - the heart is"
+    if denied and any(term.last == dashes[0] - 1 for term in terms):  # "no effusion - the heart is large"
+        ends |= {at for at in dashes if not word_class("starters").isdisjoint(words[at + 1 : at + 2])}
     stop, causes, events = (
         {found.first for found in cues if any(cue.reach == reach for cue in found.values)}
         for reach in ("stop", "cause", "event")

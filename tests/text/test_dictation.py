@@ -51,6 +51,7 @@ DENIALS = {  # what denies, what only sounds so, and where it ends
     "No reaccumulation following drainage of the right effusion.": ["effusion absent right"],
     "Right effusion drained, no residual.": ["effusion absent right"],
     "No effusion - the heart is large.": ["effusion absent", "cardiomegaly present"],
+    "No effusion -": ["effusion absent"],
     "ET and nasogastric tubes have been removed.": ["endotracheal_tube absent", "nasogastric_tube absent"],
     "No pacing lead fracture.": ["pacemaker present", "fracture absent"],
     "A trace of left effusion.": ["effusion present left mild"],
